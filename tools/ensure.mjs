@@ -40,7 +40,7 @@ function requireNode() {
   const lowest = /(\d+)\.(\d+)/.exec(wanted);
   const [major, minor] = process.versions.node.split('.').map(Number);
   if (major > Number(lowest[1]) || (major === Number(lowest[1]) && minor >= Number(lowest[2]))) return;
-  fail(`portcullis needs Node ${wanted}; this is Node ${process.versions.node} (${process.execPath}).`);
+  fail(`needs Node ${wanted}; this is Node ${process.versions.node} (${process.execPath}).`);
 }
 
 /** Stale: a package of the lock file is absent from node_modules, or there in another version. */
