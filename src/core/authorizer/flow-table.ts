@@ -1,0 +1,156 @@
+/**
+ * The flows registered on this process, with the indexes that find those a commit may touch (D16). Each gateway channel
+ * registers its own and removes them when it leaves; the table only finds them.
+ */
+import type { ClientId, FlowId, GatewayId, MembershipId, PolicyId, ResourceId, TokenId } from '../model/ids.js';
+import type { ResourceShape } from '../model/flow.js';
+import type { EpochMs } from '../model/time.js';
+import { MultiMap } from '../support/multi-map.js';
+import type { AccountState } from './account-state.js';
+import type { StateDelta } from './state-delta.js';
+
+/** Why the pair is let through now, and until when. Replaced as a whole when the reason moves. */
+export interface Grant {
+  readonly flowId: FlowId;
+  readonly policyId: PolicyId;
+  readonly membershipId: MembershipId;
+  readonly tokenId: TokenId;
+  readonly expiresAt: EpochMs;
+  /** True when neither policy nor token ends it: `expiresAt` is then only a date to look again. */
+  readonly isUnlimited: boolean;
+}
+
+/** One (gateway, client, resource) that a gateway holds. Only its gateway's channel changes it, through the table. */
+export interface Flow {
+  readonly gatewayId: GatewayId;
+  readonly clientId: ClientId;
+  readonly resourceId: ResourceId;
+  readonly shape: ResourceShape;
+  readonly grant: Grant;
+}
+
+type HeldFlow = { -readonly [K in keyof Flow]: Flow[K] };
+
+export class FlowTable {
+  readonly #byPair = new Map<string, HeldFlow>();
+  readonly #byGateway = new MultiMap<GatewayId, Flow>();
+  readonly #byClient = new MultiMap<ClientId, Flow>();
+  readonly #byResource = new MultiMap<ResourceId, Flow>();
+  readonly #byPolicy = new MultiMap<PolicyId, Flow>();
+
+  get size(): number {
+    return this.#byPair.size;
+  }
+
+  get(gatewayId: GatewayId, clientId: ClientId, resourceId: ResourceId): Flow | undefined {
+    return this.#byPair.get(pairKey(gatewayId, clientId, resourceId));
+  }
+
+  /** The pair must not be registered yet. */
+  register(flow: Flow): Flow {
+    const held: HeldFlow = { ...flow };
+    this.#byPair.set(pairKey(held.gatewayId, held.clientId, held.resourceId), held);
+    this.#byGateway.add(held.gatewayId, held);
+    this.#byClient.add(held.clientId, held);
+    this.#byResource.add(held.resourceId, held);
+    this.#byPolicy.add(held.grant.policyId, held);
+    return held;
+  }
+
+  /** Moves a registered flow to another reason or expiry. */
+  regrant(flow: Flow, grant: Grant): void {
+    this.#byPolicy.delete(flow.grant.policyId, flow);
+    (flow as HeldFlow).grant = grant;
+    this.#byPolicy.add(grant.policyId, flow);
+  }
+
+  /** Does nothing when the flow is not registered (any more). */
+  remove(flow: Flow): void {
+    const key = pairKey(flow.gatewayId, flow.clientId, flow.resourceId);
+    if (this.#byPair.get(key) !== flow) return;
+    this.#byPair.delete(key);
+    this.#byGateway.delete(flow.gatewayId, flow);
+    this.#byClient.delete(flow.clientId, flow);
+    this.#byResource.delete(flow.resourceId, flow);
+    this.#byPolicy.delete(flow.grant.policyId, flow);
+  }
+
+  ofGateway(gatewayId: GatewayId): ReadonlySet<Flow> {
+    return this.#byGateway.get(gatewayId);
+  }
+
+  ofClient(clientId: ClientId): ReadonlySet<Flow> {
+    return this.#byClient.get(clientId);
+  }
+
+  ofResource(resourceId: ResourceId): ReadonlySet<Flow> {
+    return this.#byResource.get(resourceId);
+  }
+
+  isRegistered(flow: Flow): boolean {
+    return this.#byPair.get(pairKey(flow.gatewayId, flow.clientId, flow.resourceId)) === flow;
+  }
+
+  /**
+   * Every registered flow whose justification the step may have changed, by gateway. Looks at rows as they were *and* as
+   * they are (AUTH-1), so a policy that moved away from a group still reaches those who had it.
+   */
+  touchedBy(delta: StateDelta, state: AccountState): Map<GatewayId, Set<Flow>> {
+    const touched = new Map<GatewayId, Set<Flow>>();
+    const touch = (flows: Iterable<Flow>): void => {
+      for (const flow of flows) {
+        const set = touched.get(flow.gatewayId);
+        if (set) set.add(flow);
+        else touched.set(flow.gatewayId, new Set([flow]));
+      }
+    };
+    const touchClients = (clients: Iterable<ClientId>): void => {
+      for (const clientId of clients) touch(this.#byClient.get(clientId));
+    };
+    const touchIdentity = (identityId: Parameters<AccountState['tokensOfIdentity']>[0]): void => {
+      for (const tokenId of state.tokensOfIdentity(identityId)) touchClients(state.clientsOfToken(tokenId));
+    };
+
+    if (delta.accounts.some(({ before, after }) => before?.disabledAt !== after?.disabledAt))
+      touch(this.#byPair.values());
+    for (const { before, after } of delta.actors) touchClients(state.clientsOfActor(idOf(before, after)));
+    for (const { before, after } of delta.auth_providers) {
+      for (const identityId of state.identitiesOfProvider(idOf(before, after))) touchIdentity(identityId);
+    }
+    for (const { before, after } of delta.identities) touchIdentity(idOf(before, after));
+    for (const { before, after } of delta.tokens) touchClients(state.clientsOfToken(idOf(before, after)));
+    for (const { before, after } of delta.clients) touch(this.#byClient.get(idOf(before, after)));
+    for (const { before, after } of delta.gateways) touch(this.#byGateway.get(idOf(before, after)));
+    for (const { before, after } of delta.resources) touch(this.#byResource.get(idOf(before, after)));
+    for (const { before, after } of delta.resource_sites) {
+      const link = before ?? after;
+      if (link) touch(this.#byResource.get(link.resourceId));
+    }
+    for (const { before, after } of delta.sites) {
+      if (before && after) continue; // a rename
+      for (const resourceId of state.resourcesOfSite(idOf(before, after))) touch(this.#byResource.get(resourceId));
+    }
+    for (const { before, after } of delta.memberships) {
+      for (const row of [before, after]) if (row) touchClients(state.clientsOfActor(row.actorId));
+    }
+    for (const { before, after } of delta.policies) {
+      if (before) touch(this.#byPolicy.get(before.id));
+      if (!after) continue;
+      for (const flow of this.#byResource.get(after.resourceId)) {
+        const client = state.row('clients', flow.clientId);
+        if (client && state.groupsOfActor(client.actorId).has(after.groupId)) touch([flow]);
+      }
+    }
+    return touched;
+  }
+}
+
+function pairKey(gatewayId: GatewayId, clientId: ClientId, resourceId: ResourceId): string {
+  return `${gatewayId}/${clientId}/${resourceId}`;
+}
+
+function idOf<Id>(before: { readonly id: Id } | undefined, after: { readonly id: Id } | undefined): Id {
+  const row = after ?? before;
+  if (!row) throw new TypeError('a row delta has at least one side');
+  return row.id;
+}

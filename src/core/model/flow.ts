@@ -1,0 +1,52 @@
+/** A flow: one client's authorized use of one resource through one gateway. */
+import type { AccountId, ClientId, FlowId, GatewayId, MembershipId, PolicyId, ResourceId, TokenId } from './ids.js';
+import type { IpStack, ResourceRow, ResourceType } from './rows.js';
+import type { EpochMs } from './time.js';
+
+/** What a gateway was told to let through. When it differs from the resource, the flow is unjustified (D20, D22). */
+export interface ResourceShape {
+  readonly type: ResourceType;
+  readonly address: string | null;
+  readonly ipStack: IpStack | null;
+}
+
+export function shapeOf(resource: ResourceRow): ResourceShape {
+  return { type: resource.type, address: resource.address, ipStack: resource.ipStack };
+}
+
+export function sameShape(a: ResourceShape, b: ResourceShape): boolean {
+  return a.type === b.type && a.address === b.address && a.ipStack === b.ipStack;
+}
+
+/** One row of `flows`, as it is first written. Never updated but to be closed (D8). */
+export interface FlowRecord {
+  readonly id: FlowId;
+  readonly accountId: AccountId;
+  readonly gatewayId: GatewayId;
+  readonly clientId: ClientId;
+  readonly resourceId: ResourceId;
+  readonly policyId: PolicyId;
+  readonly membershipId: MembershipId;
+  readonly tokenId: TokenId;
+  readonly shape: ResourceShape;
+  readonly clientRemoteIp: string | null;
+  readonly gatewayRemoteIp: string | null;
+  readonly createdAt: EpochMs;
+  readonly expiresAt: EpochMs;
+}
+
+/** A row read back at a gateway's join: unexpired, closed or not. */
+export interface StoredFlow extends FlowRecord {
+  readonly revokedAt: EpochMs | null;
+}
+
+/** Why a flow ended; stored in `flows.revoked_reason`. */
+export type RevokedReason =
+  | 'replaced'
+  | 'moved'
+  | 'unjustified'
+  | 'resource-changed'
+  | 'site-left-resource'
+  | 'cut-by-hand'
+  | 'expired'
+  | 'unwritable';

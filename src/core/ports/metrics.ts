@@ -1,0 +1,21 @@
+/** Counting without knowing who collects. Label values come from closed sets; ids and free text go to logs only. */
+export interface Metrics {
+  commitApplied(changes: number, decodeMs: number, applyMs: number): void;
+  replicationLag(bytes: number, ms: number): void;
+  replicationState(state: 'connecting' | 'streaming' | 'stopped'): void;
+  changeLogBacklog(entries: number): void;
+  rowUnreadable(table: string): void;
+  channelOpened(role: PeerRole): void;
+  channelClosed(role: PeerRole, why: string): void;
+  pushed(role: PeerRole, event: string): void;
+  decided(outcome: DecisionOutcome): void;
+  upgradeAnswered(status: number): void;
+  frameRefused(role: PeerRole, why: string): void;
+  /** One SQL statement, by the name of the question it answers. */
+  queried(question: string, ms: number): void;
+}
+
+export type PeerRole = 'client' | 'gateway' | 'relay';
+export type DecisionOutcome =
+  'allowed' | 'not_found' | 'forbidden' | 'offline' | 'stale' | 'kept' | 'moved' | 'rejected';
+export const METRICS = Symbol('Metrics');

@@ -1,0 +1,78 @@
+/**
+ * Who is connected, and how to reach them. In one process these are the channels themselves; with several nodes the same
+ * interfaces stand for channels elsewhere. Calls are signals: they return at once and answer, if at all, by another call.
+ */
+import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../model/ids.js';
+import type { ClientRow } from '../model/rows.js';
+
+/** What the gateway must know of the client to serve a flow. */
+export interface FlowRequest {
+  readonly client: ClientPeer;
+  readonly row: ClientRow;
+  readonly resourceId: ResourceId;
+  /** Counts the client channel's requests; the answer names it, so that one from before a toggle is recognised. */
+  readonly sequence: number;
+}
+
+/** What the client must know of the gateway to use a flow. */
+export interface FlowAnswer {
+  readonly resourceId: ResourceId;
+  readonly sequence: number;
+  readonly gatewayId: GatewayId;
+  readonly siteId: string;
+  readonly gatewayPublicKey: string;
+  readonly gatewayIpv4: string;
+  readonly gatewayIpv6: string;
+  readonly secrets: PairSecrets;
+}
+
+/** Derived from both device secrets and both public keys: the same as long as those are (wire rule 0.11). */
+export interface PairSecrets {
+  readonly presharedKey: string;
+  readonly clientIce: IceCredentials;
+  readonly gatewayIce: IceCredentials;
+}
+
+export interface IceCredentials {
+  readonly username: string;
+  readonly password: string;
+}
+
+export type IceKind = 'ice_candidates' | 'invalidate_ice_candidates';
+
+export interface ClientPeer {
+  readonly accountId: AccountId;
+  readonly clientId: ClientId;
+  readonly connectionId: ConnectionId;
+  readonly publicKey: string;
+  readonly pskBase: Uint8Array;
+  readonly remoteIp: string | null;
+  flowAuthorized(answer: FlowAnswer): void;
+  /** A gateway lost this pair while the client may still be authorized: remove and add the resource again (D20b). */
+  toggle(resourceId: ResourceId): void;
+  iceFromGateway(gatewayId: GatewayId, kind: IceKind, candidates: readonly string[]): void;
+  /** A newer connection of the same device is here: close without `disconnect` (D23). */
+  evict(): void;
+}
+
+export interface GatewayPeer {
+  readonly accountId: AccountId;
+  readonly gatewayId: GatewayId;
+  readonly connectionId: ConnectionId;
+  readonly version: string;
+  readonly latitude: number | null;
+  readonly longitude: number | null;
+  requestFlow(request: FlowRequest): void;
+  iceFromClient(clientId: ClientId, kind: IceKind, candidates: readonly string[]): void;
+  evict(): void;
+}
+
+export interface Presence {
+  client(accountId: AccountId, clientId: ClientId): ClientPeer | undefined;
+  gateway(accountId: AccountId, gatewayId: GatewayId): GatewayPeer | undefined;
+  gateways(accountId: AccountId): Iterable<GatewayPeer>;
+  /** The newest wins. Returns the leave; leaving after somebody else took the place does nothing. */
+  enterClient(peer: ClientPeer): () => void;
+  enterGateway(peer: GatewayPeer): () => void;
+}
+export const PRESENCE = Symbol('Presence');
