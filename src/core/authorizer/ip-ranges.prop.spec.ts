@@ -1,0 +1,123 @@
+import { isIP } from 'node:net';
+import { describe, expect, it } from '@jest/globals';
+import fc from 'fast-check';
+import ipaddr from 'ipaddr.js';
+import { contains, formatRange, overlaps, parseAddress, parseCidr, parseRange, unmapped } from './ip-ranges.js';
+
+const v4 = fc.ipV4();
+const v6 = fc.ipV6().filter((text) => !text.includes('%'));
+/** Few distinct values, so that random networks and addresses do meet. */
+const closeV4 = fc
+  .tuple(fc.constantFrom(10, 192), fc.constantFrom(0, 1, 128, 255), fc.constantFrom(0, 64, 255), fc.nat(255))
+  .map((octets) => octets.join('.'));
+const closeV6 = fc
+  .tuple(fc.constantFrom('2001:db8', 'fd00:0'), fc.constantFrom('0', '1', '8000', 'ffff'), fc.nat(3))
+  .map(([head, middle, tail]) => `${head}:${middle}::${tail}`);
+
+function must<T>(value: T | undefined): T {
+  if (value === undefined) throw new Error('did not parse');
+  return value;
+}
+
+describe('ip ranges', () => {
+  it('membership is what ipaddr.js match says', () => {
+    const cases = fc.oneof(
+      fc.tuple(fc.oneof(v4, closeV4), fc.oneof(v4, closeV4), fc.nat(32)),
+      fc.tuple(fc.oneof(v6, closeV6), fc.oneof(v6, closeV6), fc.nat(128)),
+    );
+    fc.assert(
+      fc.property(cases, ([address, network, prefix]) => {
+        const expected = ipaddr.parse(address).match(ipaddr.parse(network), prefix);
+        expect(contains(must(parseCidr(`${network}/${prefix}`)), must(parseAddress(address)))).toBe(expected);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  it('an address of one family is in no network of the other', () => {
+    fc.assert(
+      fc.property(v4, v6, (four, six) => {
+        expect(contains(must(parseCidr('::/0')), must(parseAddress(four)))).toBe(false);
+        expect(contains(must(parseCidr('0.0.0.0/0')), must(parseAddress(six)))).toBe(false);
+      }),
+    );
+  });
+
+  it('accepts the text that node:net calls an IP address, without zones, and nothing else', () => {
+    const text = fc.oneof(
+      v4,
+      v6,
+      fc.string({ unit: fc.constantFrom(...'0123456789abcdef:./%x '), maxLength: 24 }),
+      fc.tuple(v6, fc.constantFrom('', ':', '::', '.1', ':1.2.3.4', ':01.2.3.4')).map((parts) => parts.join('')),
+    );
+    fc.assert(
+      fc.property(text, (candidate) => {
+        const expected = candidate.includes('%') ? 0 : isIP(candidate);
+        expect(parseAddress(candidate)?.version ?? 0).toBe(expected);
+      }),
+      { numRuns: 5_000 },
+    );
+  });
+
+  it('the canonical text reads back as the same network', () => {
+    fc.assert(
+      fc.property(fc.oneof(fc.tuple(v4, fc.nat(32)), fc.tuple(v6, fc.nat(128))), ([address, prefix]) => {
+        const range = must(parseCidr(`${address}/${prefix}`));
+        expect(parseCidr(formatRange(range))).toEqual(range);
+      }),
+    );
+  });
+});
+
+describe('ip text', () => {
+  it.each([
+    ['10.1.2.3/8', '10.0.0.0/8'],
+    ['192.168.0.1/24', '192.168.0.0/24'],
+    ['192.168.0.1', '192.168.0.1/32'],
+    ['2001:db8::1/32', '2001:db8::/32'],
+    ['2001:DB8:0:0:1:0:0:1', '2001:db8::1:0:0:1/128'],
+    ['::/0', '::/0'],
+    ['::ffff:10.1.2.3', '::ffff:a01:203/128'],
+  ])('%s is canonically %s', (text, canonical) => {
+    expect(formatRange(must(parseRange(text)))).toBe(canonical);
+  });
+
+  it.each([
+    '',
+    '10.0.0',
+    '010.0.0.1',
+    '0x0a.0.0.1',
+    '167772161',
+    '10.0.0.256',
+    '10.0.0.0/33',
+    '10.0.0.0/08',
+    '10.0.0.0/-1',
+    '10.0.0.0/',
+    '/8',
+    '10.0.0.0/8/8',
+    '::1%eth0',
+    ':::',
+    '1::2::3',
+    '::/129',
+    '::ffff:010.1.1.1',
+    ' 10.0.0.1',
+    `${'0'.repeat(60)}::1`,
+  ])('%j is neither an address nor a network', (text) => {
+    expect(parseRange(text)).toBeUndefined();
+  });
+
+  it('overlaps in either direction, never across families', () => {
+    const range = (text: string) => must(parseRange(text));
+    expect(overlaps(range('64.0.0.0/2'), range('100.64.0.0/10'))).toBe(true);
+    expect(overlaps(range('100.64.0.1'), range('100.64.0.0/10'))).toBe(true);
+    expect(overlaps(range('fd00:2021:ffff::5'), range('fd00:2021:1111::/48'))).toBe(false);
+    expect(overlaps(range('0.0.0.0/0'), range('::/0'))).toBe(false);
+  });
+
+  it('unwraps an IPv4-mapped address only when asked', () => {
+    const mapped = must(parseAddress('::ffff:10.1.2.3'));
+    expect(contains(must(parseRange('10.0.0.0/8')), mapped)).toBe(false);
+    expect(unmapped(mapped)).toEqual(parseAddress('10.1.2.3'));
+    expect(unmapped(must(parseAddress('2001:db8::1')))).toBeUndefined();
+  });
+});
