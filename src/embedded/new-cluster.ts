@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import { searchPath } from '../config/search-path.js';
 import { EmbeddedPostgresError } from './embedded-postgres-error.js';
 import { isAlive } from './postmaster.js';
 import type { ServerUser } from './server-user.js';
@@ -27,7 +28,7 @@ export const PASSWORD_FILE = 'portcullis.password';
 
 export async function makeCluster(plan: ClusterPlan): Promise<void> {
   removeAbandonedDrafts(plan.cluster);
-  const draft = `${plan.cluster}.new.${process.pid}`;
+  const draft = `${plan.cluster}.new.${process.pid}.${randomBytes(4).toString('hex')}`;
   const passwordFile = `${draft}.password`;
   try {
     writeFileSync(passwordFile, `${randomBytes(24).toString('base64url')}\n`, { mode: 0o600 });
@@ -101,4 +102,4 @@ function mustRun(user: ServerUser, program: 'initdb' | 'postgres', args: string[
 }
 
 /** Nothing of ours reaches the server: PGDATA, PGPORT or an unknown locale would change what it does. */
-export const SERVER_ENVIRONMENT: NodeJS.ProcessEnv = { PATH: process.env['PATH'], LC_ALL: 'C' };
+export const SERVER_ENVIRONMENT: NodeJS.ProcessEnv = { PATH: searchPath(), LC_ALL: 'C' };

@@ -35,13 +35,13 @@ export function isAlive(pid: number): boolean {
 
 /**
  * PostgreSQL replaces the file of a dead process by itself, but refuses to start while the pid in it is alive, also when it
- * is that of an unrelated process (usual in containers, where pids repeat). Call only when `livePostmaster` is undefined.
+ * is that of an unrelated process (usual in containers, where pids repeat). A live server's file is left alone.
  * The file is moved aside and looked at again, since another start may have replaced it meanwhile; that one is put back.
  */
 export function clearRecycledPidFile(cluster: string): void {
   const file = join(cluster, PID_FILE);
   const judged = readPidFile(file);
-  if (!judged || !isAlive(judged.pid)) return;
+  if (!judged || !isAlive(judged.pid) || isPostmasterOf(cluster, judged.pid)) return;
   const aside = `${file}.${process.pid}`;
   try {
     renameSync(file, aside);
