@@ -6,19 +6,13 @@
 import { hmac } from '@noble/hashes/hmac.js';
 import { sha256 } from '@noble/hashes/sha2.js';
 import { utf8ToBytes } from '@noble/hashes/utils.js';
+import type { IceCredentials } from '../ports/presence.js';
 import { pairKey } from './device-pair.js';
 import type { DevicePair } from './device-pair.js';
 import { toBase32Lower } from './rfc4648.js';
 
-export interface IceCredentials {
-  /** 4 characters. */
-  readonly username: string;
-  /** 22 characters. */
-  readonly password: string;
-}
-
 /**
- * HMAC-SHA256 under both psk bases, cut into four. The message is a JSON list: whatever the fields hold, two different
+ * HMAC-SHA256 under both psk bases, cut into four: user names of 4 characters, passwords of 22. The message is a JSON list: whatever the fields hold, two different
  * pairs never write the same one, and it never reads like the salt of the preshared key, which has the same key.
  * Takes about 40 µs; kept per pair with the preshared key.
  */

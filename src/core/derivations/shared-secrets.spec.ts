@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import { toBase64 } from './rfc4648.js';
 import { iceCredentials } from './ice-credentials.js';
+import { pairSecrets } from './pair-secrets.js';
 import { presharedKey } from './preshared-key.js';
 import { DISTANT_TURN_EXPIRY, turnCredentials } from './turn-credentials.js';
 import type { ClientId, GatewayId } from '../model/ids.js';
@@ -90,6 +91,17 @@ describe('the ICE credentials (D28)', () => {
       iceCredentials(aPair({ client: { publicKey }, gateway: { id: id as GatewayId } })).client.password;
     expect(moved('a', ':b')).not.toBe(moved('a:', 'b'));
     expect(moved('a","b', 'c')).not.toBe(moved('a', 'b","c'));
+  });
+});
+
+describe('the secrets of a pair', () => {
+  it('are the preshared key and both ICE credentials, each on its own side', () => {
+    const { client, gateway } = iceCredentials(aPair());
+    expect(pairSecrets(aPair())).toEqual({
+      presharedKey: presharedKey(aPair()),
+      clientIce: client,
+      gatewayIce: gateway,
+    });
   });
 });
 
