@@ -1,0 +1,172 @@
+/**
+ * Writes the history of flows in batches, off the hot path (D21).
+ *
+ * One batch is under way at a time, and batches go in the order things were queued; inside a batch rows are inserted
+ * before any is closed. So a closing never overtakes the row it closes.
+ *
+ *   idle      nothing queued
+ *   lingering something queued; the batch leaves LINGER_MS later, or at once when it is full or somebody flushes
+ *   writing   one batch is with the database; what comes meanwhile waits for the next
+ *   backing off  the database failed for now; the same batch is sent again. Nothing is dropped, however long it takes
+ */
+import type { StoredFlow, FlowRecord } from '../core/model/flow.js';
+import type { AccountId, GatewayId } from '../core/model/ids.js';
+import type { EpochMs } from '../core/model/time.js';
+import type { FlowClosing, FlowRecords } from '../core/ports/flow-records.js';
+import type { Clock } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import type { Database } from './open-database.js';
+import { isForGood } from './postgres-error.js';
+import { unexpiredFlows } from './unexpired-flows.js';
+import { closeFlows, insertFlows } from './write-flows.js';
+import type { FlowRow } from './write-flows.js';
+
+interface Outcome {
+  written(): void;
+  unwritable(error: unknown): void;
+}
+
+type Entry =
+  | { readonly kind: 'row'; readonly row: FlowRow; readonly outcome: Outcome }
+  | { readonly kind: 'closing'; readonly closing: FlowClosing };
+
+/** Longer: fewer statements, and a `flow_created` that waits for its row waits longer. At most 100 (D21). */
+const LINGER_MS = 10;
+/** More rows make a longer statement that fails as a whole; fewer make more round trips under load. */
+const MAX_BATCH = 500;
+const FIRST_RETRY_MS = 100;
+const LAST_RETRY_MS = 5_000;
+
+export class BatchedFlowRecords implements FlowRecords {
+  readonly #queue: Entry[] = [];
+  #isWriting = false;
+  #cancelLinger: (() => void) | undefined;
+  #queuedCount = 0;
+  #settledCount = 0;
+  #flushes: { readonly upTo: number; readonly done: () => void }[] = [];
+
+  constructor(
+    private readonly database: Database,
+    private readonly clock: Clock,
+    private readonly log: Logger,
+  ) {}
+
+  add(record: FlowRecord, outcome: Outcome): void {
+    this.#enqueue({ kind: 'row', row: { record, cutAt: null }, outcome });
+  }
+
+  close(closing: FlowClosing): void {
+    this.#enqueue({ kind: 'closing', closing });
+  }
+
+  putBackRevoked(record: FlowRecord, at: EpochMs): void {
+    const unwritable = (error: unknown): void => this.#reportLost('put-back', record.accountId, record.id, error);
+    this.#enqueue({ kind: 'row', row: { record, cutAt: at }, outcome: { written: () => undefined, unwritable } });
+  }
+
+  unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]> {
+    return unexpiredFlows(this.database, accountId, gatewayId, now);
+  }
+
+  flush(): Promise<void> {
+    if (this.#settledCount === this.#queuedCount) return Promise.resolve();
+    return new Promise((done) => {
+      this.#flushes.push({ upTo: this.#queuedCount, done });
+      this.#writeNow();
+    });
+  }
+
+  #enqueue(entry: Entry): void {
+    this.#queue.push(entry);
+    this.#queuedCount += 1;
+    if (this.#queue.length >= MAX_BATCH) this.#writeNow();
+    else if (!this.#isWriting) this.#cancelLinger ??= this.clock.after(LINGER_MS, () => this.#writeNow());
+  }
+
+  #writeNow(): void {
+    this.#cancelLinger?.();
+    this.#cancelLinger = undefined;
+    if (!this.#isWriting) void this.#writeAll();
+  }
+
+  /** Until the queue is empty: what waited for a batch has lingered enough. Never rejects. */
+  async #writeAll(): Promise<void> {
+    this.#isWriting = true;
+    while (this.#queue.length > 0) {
+      const batch = this.#queue.splice(0, MAX_BATCH);
+      await this.#writeRows(batch.flatMap((entry) => (entry.kind === 'row' ? [entry] : [])));
+      await this.#writeClosings(batch.flatMap((entry) => (entry.kind === 'closing' ? [entry.closing] : [])));
+      this.#settled(batch.length);
+    }
+    this.#isWriting = false;
+  }
+
+  async #writeRows(entries: readonly (Entry & { kind: 'row' })[]): Promise<void> {
+    if (entries.length === 0) return;
+    const error = await this.#persist(() =>
+      insertFlows(
+        this.database,
+        entries.map((entry) => entry.row),
+      ),
+    );
+    if (error === undefined) {
+      for (const { outcome } of entries) this.#tell(() => outcome.written());
+    } else if (entries.length > 1) {
+      for (const entry of entries) await this.#writeRows([entry]); // one of them is bad: find it, keep the others
+    } else {
+      for (const { outcome } of entries) this.#tell(() => outcome.unwritable(error));
+    }
+  }
+
+  async #writeClosings(closings: readonly FlowClosing[]): Promise<void> {
+    const first = new Map<string, FlowClosing>();
+    for (const closing of closings) if (!first.has(closing.flowId)) first.set(closing.flowId, closing);
+    await this.#writeDistinctClosings([...first.values()]);
+  }
+
+  async #writeDistinctClosings(closings: readonly FlowClosing[]): Promise<void> {
+    if (closings.length === 0) return;
+    const error = await this.#persist(() => closeFlows(this.database, closings));
+    if (error === undefined) return;
+    if (closings.length > 1) for (const closing of closings) await this.#writeDistinctClosings([closing]);
+    else for (const { accountId, flowId } of closings) this.#reportLost('closing', accountId, flowId, error);
+  }
+
+  /** Sends it until the database took it (`undefined`) or refused it for good (why). */
+  async #persist(send: () => Promise<void>): Promise<unknown> {
+    for (let delayMs = FIRST_RETRY_MS; ; delayMs = Math.min(delayMs * 2, LAST_RETRY_MS)) {
+      try {
+        return await send();
+      } catch (error) {
+        if (isForGood(error)) return error;
+        this.log.warn('flows.write-failed', {
+          error,
+          retryMs: delayMs,
+          queued: this.#queuedCount - this.#settledCount,
+        });
+        await new Promise<void>((resolve) => this.clock.after(delayMs, resolve));
+      }
+    }
+  }
+
+  #settled(count: number): void {
+    this.#settledCount += count;
+    const isDone = ({ upTo }: { upTo: number }): boolean => upTo <= this.#settledCount;
+    const done = this.#flushes.filter(isDone);
+    this.#flushes = this.#flushes.filter((flush) => !isDone(flush));
+    for (const flush of done) flush.done();
+  }
+
+  /** What a channel does with an outcome must not stop the writing for others. */
+  #tell(outcome: () => void): void {
+    try {
+      outcome();
+    } catch (error) {
+      this.log.error('flows.outcome-failed', { error });
+    }
+  }
+
+  #reportLost(what: 'closing' | 'put-back', accountId: string, flowId: string, error: unknown): void {
+    this.log.error('flows.unwritable', { what, accountId, flowId, error });
+  }
+}

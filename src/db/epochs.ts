@@ -1,0 +1,60 @@
+/**
+ * The lives of this process, so that a gateway that comes back after a crash can be told to drop what we may have granted
+ * and not written (D22).
+ */
+import { sql } from 'kysely';
+import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
+import type { EpochMs } from '../core/model/time.js';
+import type { Database } from './open-database.js';
+
+/**
+ * Starts an epoch; call it before any peer is accepted. Clients that connected in an epoch that ended unclean are marked,
+ * because their next connect replaces the epoch in their session.
+ */
+export function openEpoch(database: Database): Promise<bigint> {
+  return database.inTransaction('open-epoch', async (db) => {
+    await sql`
+      UPDATE client_sessions SET unclean_epoch = epoch FROM epochs
+      WHERE epochs.id = client_sessions.epoch AND epochs.clean_at IS NULL
+        AND client_sessions.unclean_epoch IS DISTINCT FROM client_sessions.epoch`.execute(db);
+    const { id } = await db.insertInto('epochs').defaultValues().returning('id').executeTakeFirstOrThrow();
+    return BigInt(id);
+  });
+}
+
+/** The last batch of flows is written: nothing was granted in this epoch that is not on record. */
+export async function markClean(database: Database, epoch: bigint, at: EpochMs): Promise<void> {
+  await database.ask('mark-epoch-clean', (db) =>
+    db
+      .updateTable('epochs')
+      .set({ clean_at: new Date(at) })
+      .where('id', '=', String(epoch))
+      .execute(),
+  );
+}
+
+/**
+ * Clients that may have a flow with this gateway that we never wrote: they were connected in an epoch that ended unclean,
+ * not before the gateway's last one. Empty for a gateway that never connected in an earlier epoch.
+ */
+export function clientsOfUncleanEpochs(
+  database: Database,
+  accountId: AccountId,
+  gatewayId: GatewayId,
+): Promise<readonly ClientId[]> {
+  return database.ask('clients-of-unclean-epochs', async (db) => {
+    const rows = await db
+      .selectFrom('gateway_sessions')
+      .innerJoin('client_sessions', (join) =>
+        join
+          .onRef('client_sessions.account_id', '=', 'gateway_sessions.account_id')
+          .onRef('client_sessions.unclean_epoch', '>=', 'gateway_sessions.previous_epoch'),
+      )
+      .where('gateway_sessions.account_id', '=', accountId)
+      .where('gateway_sessions.gateway_id', '=', gatewayId)
+      .select('client_sessions.client_id')
+      .orderBy('client_sessions.client_id')
+      .execute();
+    return rows.map((row) => row.client_id as ClientId);
+  });
+}
