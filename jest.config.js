@@ -2,8 +2,6 @@
  * Two projects: `pure` needs nothing and takes seconds, `pg` gets a PostgreSQL from its globalSetup.
  * Started through `npm test`, which passes the flag that ESM under jest needs.
  */
-import { existsSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
 import vm from 'node:vm';
 
 if (vm.SourceTextModule === undefined) {
@@ -32,11 +30,6 @@ const common = {
   modulePathIgnorePatterns: ['<rootDir>/dist', '<rootDir>/\\.portcullis'],
 };
 
-/** A global hook's path when its file is there; jest refuses a configured file that is missing. */
-function hook(name, path) {
-  return existsSync(fileURLToPath(new URL(path, import.meta.url))) ? { [name]: `<rootDir>/${path}` } : {};
-}
-
 export default {
   maxWorkers: 2,
   testTimeout: 30_000, // meant for pg; jest 30 ignores it inside a project
@@ -46,8 +39,8 @@ export default {
       ...common,
       displayName: 'pg',
       testMatch: ['<rootDir>/test/**/*.spec.ts'],
-      ...hook('globalSetup', 'test/support/global-setup.mjs'),
-      ...hook('globalTeardown', 'test/support/global-teardown.mjs'),
+      globalSetup: '<rootDir>/test/support/global-setup.mjs',
+      globalTeardown: '<rootDir>/test/support/global-teardown.mjs',
     },
   ],
 };
