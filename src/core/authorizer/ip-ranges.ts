@@ -47,6 +47,11 @@ export function hostRange(address: IpAddress): IpRange {
   return rangeOf(address, widthOf(address));
 }
 
+/** True for a network without room for a second address. */
+export function isOneAddress(range: IpRange): boolean {
+  return range.prefixLength === widthOf(range);
+}
+
 /** False across address families: an IPv4-mapped IPv6 address is not unwrapped here. */
 export function contains(range: IpRange, address: IpAddress): boolean {
   if (range.version !== address.version) return false;
