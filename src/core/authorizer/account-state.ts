@@ -44,10 +44,12 @@ export interface StateFault extends RowFault {
 }
 
 type TableMaps = { readonly [T in AccountTable]: Map<string, AccountTables[T]> };
+type WantedMaps = { readonly [T in AccountTable]: Map<string, AccountTables[T] | undefined> };
 
 export class AccountState {
   readonly #tables: TableMaps = emptyTables();
   readonly #faults = new Map<string, readonly StateFault[]>();
+  #newFaults: StateFault[] = [];
 
   readonly #policies = new Map<PolicyId, CompiledPolicy>();
   readonly #groupsByActor = new Map<ActorId, Map<GroupId, MembershipId>>();
@@ -143,9 +145,14 @@ export class AccountState {
     return this.#connections.get(clientId);
   }
 
-  /** Everything that could not be read, for logs and `doctor`. */
+  /** Everything that cannot be read now. */
   *faults(): Iterable<StateFault> {
     for (const faults of this.#faults.values()) yield* faults;
+  }
+
+  /** What could not be read since the last call, to be logged and counted once. */
+  takeNewFaults(): readonly StateFault[] {
+    return this.#newFaults.splice(0);
   }
 
   // ---- steps -----------------------------------------------------------------------------------------------------
@@ -199,8 +206,10 @@ export class AccountState {
 
   #commit(step: Step): StateDelta {
     for (const [name, faults] of step.faults) {
-      if (faults.length > 0) this.#faults.set(name, faults);
-      else this.#faults.delete(name);
+      if (faults.length > 0) {
+        this.#faults.set(name, faults);
+        this.#newFaults.push(...faults);
+      } else this.#faults.delete(name);
     }
     const delta = {
       accounts: this.#settle(step, 'accounts'),
@@ -282,7 +291,7 @@ const NO_GROUPS: ReadonlyMap<GroupId, MembershipId> = new Map();
 /** Collects what a step wants each key to become, without changing anything: a step that throws leaves no trace. */
 class Step {
   readonly faults = new Map<string, readonly StateFault[]>();
-  readonly #wanted: { readonly [T in AccountTable]: Map<string, AccountTables[T] | undefined> } = emptyTables();
+  readonly #wanted: WantedMaps = emptyTables();
 
   constructor(private readonly tables: TableMaps) {}
 
@@ -329,22 +338,8 @@ class Step {
   }
 }
 
-function emptyTables(): { [T in AccountTable]: Map<string, never> } {
-  return {
-    accounts: new Map(),
-    actors: new Map(),
-    auth_providers: new Map(),
-    identities: new Map(),
-    groups: new Map(),
-    memberships: new Map(),
-    sites: new Map(),
-    gateways: new Map(),
-    clients: new Map(),
-    resources: new Map(),
-    resource_sites: new Map(),
-    policies: new Map(),
-    tokens: new Map(),
-  };
+function emptyTables<Maps>(): Maps {
+  return Object.fromEntries(ACCOUNT_TABLES.map((table) => [table, new Map()])) as Maps;
 }
 
 function reindex<Row, Key, Value>(

@@ -7,16 +7,19 @@ import type { Position } from '../model/position.js';
 import type { EpochMs } from '../model/time.js';
 
 /** An operator's hand on the flow history (D8a). */
-export type Cut =
-  | {
-      readonly kind: 'flow';
-      readonly flowId: FlowId;
-      readonly gatewayId: GatewayId;
-      readonly clientId: ClientId;
-      readonly resourceId: ResourceId;
-      readonly deleted: FlowRecord | undefined;
-    }
-  | { readonly kind: 'all' };
+export type Cut = FlowCut | { readonly kind: 'all' };
+
+export interface FlowCut {
+  readonly kind: 'flow';
+  readonly flowId: FlowId;
+  readonly gatewayId: GatewayId;
+  readonly clientId: ClientId;
+  readonly resourceId: ResourceId;
+  /** The row was closed already: nothing is cut now, but a deleted one is still owed to a gateway that is away. */
+  readonly wasClosed: boolean;
+  /** The deleted row, to be put back as revoked; undefined when it was updated, or cannot be read. */
+  readonly deleted: FlowRecord | undefined;
+}
 
 /** What one commit (or a step that acts like one) means for one gateway. */
 export interface GatewayImpact {

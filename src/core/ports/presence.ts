@@ -44,6 +44,8 @@ export interface ClientPeer {
   readonly accountId: AccountId;
   readonly clientId: ClientId;
   readonly connectionId: ConnectionId;
+  /** Counts accepted upgrades: of two connections of one device, the larger is the newer. */
+  readonly upgradeNumber: number;
   readonly publicKey: string;
   readonly pskBase: Uint8Array;
   readonly remoteIp: string | null;
@@ -59,6 +61,7 @@ export interface GatewayPeer {
   readonly accountId: AccountId;
   readonly gatewayId: GatewayId;
   readonly connectionId: ConnectionId;
+  readonly upgradeNumber: number;
   readonly version: string;
   readonly latitude: number | null;
   readonly longitude: number | null;
@@ -71,7 +74,10 @@ export interface Presence {
   client(accountId: AccountId, clientId: ClientId): ClientPeer | undefined;
   gateway(accountId: AccountId, gatewayId: GatewayId): GatewayPeer | undefined;
   gateways(accountId: AccountId): Iterable<GatewayPeer>;
-  /** The newest wins. Returns the leave; leaving after somebody else took the place does nothing. */
+  /**
+   * The newest upgrade wins and the other one is evicted, whichever enters first (D23). Returns the leave; leaving
+   * after somebody else took the place does nothing.
+   */
   enterClient(peer: ClientPeer): () => void;
   enterGateway(peer: GatewayPeer): () => void;
 }

@@ -1,0 +1,34 @@
+/** What every channel needs from the rest of the house: ports only (D49). */
+import type { RefSealer } from '../core/derivations/sealed-ref.js';
+import type { AccountStores } from '../core/ports/account-stores.js';
+import type { AccountStreams } from '../core/ports/account-streams.js';
+import type { FlowRecords } from '../core/ports/flow-records.js';
+import type { Metrics } from '../core/ports/metrics.js';
+import type { Presence } from '../core/ports/presence.js';
+import type { Clock, Random } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import type { ViewScheduler } from './view-scheduler.js';
+
+export interface ChannelServices {
+  readonly stores: AccountStores;
+  readonly streams: AccountStreams;
+  readonly presence: Presence;
+  readonly flowRecords: FlowRecords;
+  readonly sealer: RefSealer;
+  readonly views: ViewScheduler;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly limits: ChannelLimits;
+}
+
+export interface ChannelLimits {
+  /** Unanswered `authorize_flow` per gateway; more than about 258 deadlock gateways from 1.4.16 on (D34). */
+  readonly maxUnansweredFlows: number;
+  /** Tasks waiting in one channel's mailbox. */
+  readonly mailboxLimit: number;
+}
+
+/** The stream must have shown a connect's own rows by then, else the peer is closed and comes again (D13). */
+export const CONNECT_SEEN_WITHIN_MS = 2000;

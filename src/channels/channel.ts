@@ -1,0 +1,28 @@
+/** What a socket and the channel on it know of each other. */
+import type { ClientPushes, GatewayPushes } from '../protocol/outbound.js';
+import type { Addressed, Frame } from '../protocol/frame.js';
+
+/** One joined topic. Made when the peer joins; gone when it leaves or the socket closes. Never outlives the socket (D24). */
+export interface Channel {
+  /** A frame on the channel's topic that is not a control event. */
+  receive(frame: Frame): void;
+  /** The peer left or the socket is closing. Called once; nothing can be pushed any more. */
+  closed(): void;
+}
+
+/** The socket as its channel sees it. Everything is queued on the socket in the order of the calls. */
+export interface ChannelSocket<Pushes> {
+  push<Event extends keyof Pushes & string>(event: Event, payload: Pushes[Event]): void;
+  replyOk(to: Addressed): void;
+  replyError(to: Addressed, reason: string): void;
+  /** Ends the socket; what was pushed before still goes out. The reason is for our log: close frames carry none (D24). */
+  close(code: CloseCode, why: string): void;
+  /** Channel code failed: reports and closes. */
+  crashed(error: unknown): void;
+}
+
+export type ClientSocket = ChannelSocket<ClientPushes>;
+export type GatewaySocket = ChannelSocket<GatewayPushes>;
+
+/** RFC 6455 section 7.4.1 and the IANA registry: normal, going away, protocol error, no text, internal error, restart. */
+export type CloseCode = 1000 | 1001 | 1002 | 1003 | 1011 | 1012;

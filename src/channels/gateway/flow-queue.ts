@@ -1,0 +1,75 @@
+/**
+ * Bounds what one gateway has not answered: from 1.4.16 on a gateway that gets about 258 `authorize_flow` back to back
+ * deadlocks for good (D34). What does not fit waits its turn, is decided when it is sent, and is dropped when the client
+ * has asked again several times since.
+ */
+import type { Flow } from '../../core/authorizer/flow-table.js';
+import type { ConnectionId } from '../../core/model/ids.js';
+import type { EpochMs } from '../../core/model/time.js';
+import type { FlowRequest, PairSecrets } from '../../core/ports/presence.js';
+import type { Clock } from '../../core/support/clock.js';
+
+/** A pushed `authorize_flow` that the gateway has not answered. */
+export interface Unanswered {
+  readonly request: FlowRequest;
+  readonly flow: Flow;
+  readonly secrets: PairSecrets;
+  readonly sentAt: EpochMs;
+}
+
+/** A ref older than this opens nothing (D29); the peers' own handshake gives up after 20 s. */
+const ANSWER_WITHIN_MS = 60_000;
+/** The client repeats every 2 s; later than this nobody waits for the answer. */
+const WAIT_AT_MOST_MS = 10_000;
+
+export class FlowQueue {
+  readonly #unanswered = new Map<string, Unanswered>();
+  #waiting: { readonly request: FlowRequest; readonly since: EpochMs }[] = [];
+
+  constructor(
+    private readonly limit: number,
+    private readonly clock: Clock,
+  ) {}
+
+  /** True: send it now. False: it waits. */
+  admit(request: FlowRequest): boolean {
+    this.#expire();
+    if (this.#unanswered.size < this.limit) return true;
+    this.#waiting.push({ request, since: this.clock.now() });
+    return false;
+  }
+
+  sent(ref: string, unanswered: Unanswered): void {
+    this.#unanswered.set(ref, unanswered);
+  }
+
+  /** Takes the request that a ref answers, once; undefined when there is none, or it is too late. */
+  answered(ref: string): Unanswered | undefined {
+    const unanswered = this.#unanswered.get(ref);
+    this.#unanswered.delete(ref);
+    return unanswered && this.clock.now() - unanswered.sentAt <= ANSWER_WITHIN_MS ? unanswered : undefined;
+  }
+
+  /** The next request whose turn has come. */
+  next(): FlowRequest | undefined {
+    this.#expire();
+    return this.#unanswered.size < this.limit ? this.#waiting.shift()?.request : undefined;
+  }
+
+  /** Whether this client connection has asked for a flow that is still open: its ICE candidates may pass (D32). */
+  concerns(connectionId: ConnectionId): boolean {
+    for (const { request } of this.#unanswered.values()) if (request.client.connectionId === connectionId) return true;
+    return this.#waiting.some(({ request }) => request.client.connectionId === connectionId);
+  }
+
+  #expire(): void {
+    const now = this.clock.now();
+    for (const [ref, { sentAt }] of this.#unanswered) {
+      if (now - sentAt <= ANSWER_WITHIN_MS) break; // in order of sending
+      this.#unanswered.delete(ref);
+    }
+    if (this.#waiting.some(({ since }) => now - since > WAIT_AT_MOST_MS)) {
+      this.#waiting = this.#waiting.filter(({ since }) => now - since <= WAIT_AT_MOST_MS);
+    }
+  }
+}

@@ -1,0 +1,386 @@
+/**
+ * One joined gateway. It alone decides what its gateway may let through (D19): a client's request, a commit and a timer
+ * all end here, each in one synchronous step.
+ *
+ * States: *joining* (subscribed; cuts are kept, since its rows are being read), *live* (`init` is written; it can be
+ * chosen for flows), *closed* (its pairs are no longer registered; the gateway itself goes on serving them until told).
+ */
+import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
+import type { StoredFlow } from '../../core/model/flow.js';
+import type { Flow } from '../../core/authorizer/flow-table.js';
+import { pairSecrets } from '../../core/derivations/pair-secrets.js';
+import type { AccountHandle } from '../../core/ports/account-stores.js';
+import type { AppliedStep, Cut, GatewayImpact, GatewaySubscriber } from '../../core/ports/account-streams.js';
+import type { FlowRequest, GatewayPeer, IceKind, PairSecrets } from '../../core/ports/presence.js';
+import { Mailbox } from '../../core/support/mailbox.js';
+import type { Addressed, Frame } from '../../protocol/frame.js';
+import { parseGatewayEvent, type GatewayRequest } from '../../protocol/inbound.js';
+import { prunesOnInit } from '../../protocol/versions.js';
+import { authorizeFlow, candidatesOfClient, gatewayInit, rejectAccess } from '../../protocol/views/gateway-views.js';
+import { gatewayResource } from '../../protocol/views/resource-forms.js';
+import { Alarm } from '../alarm.js';
+import type { Channel, GatewaySocket } from '../channel.js';
+import { CONNECT_SEEN_WITHIN_MS, type ChannelServices } from '../channel-services.js';
+import type { ConnectedGateway } from '../connected-peer.js';
+import { FlowQueue } from './flow-queue.js';
+import { byPair, HeldFlows, type Restored } from './held-flows.js';
+
+interface Live {
+  readonly handle: AccountHandle;
+  readonly held: HeldFlows;
+}
+
+export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
+  readonly accountId: AccountId;
+  readonly gatewayId: GatewayId;
+  readonly connectionId: ConnectionId;
+  readonly upgradeNumber: number;
+  readonly version: string;
+  readonly latitude: number | null;
+  readonly longitude: number | null;
+
+  readonly #mailbox: Mailbox;
+  readonly #queue: FlowQueue;
+  readonly #tokenEnd: Alarm;
+  #live: Live | undefined;
+  #isClosed = false;
+  /** Cuts committed while the rows were being read: the read may or may not show them. */
+  readonly #cutsMeanwhile: Cut[] = [];
+  /** The gateway's form of each resource, as it was last told. */
+  readonly #toldForms = new Map<ResourceId, string>();
+  readonly #secrets = new Map<ClientId, { readonly publicKey: string; readonly secrets: PairSecrets }>();
+  readonly #undo: (() => void)[] = [];
+
+  constructor(
+    private readonly peer: ConnectedGateway,
+    private readonly socket: GatewaySocket,
+    private readonly with_: ChannelServices,
+  ) {
+    this.accountId = peer.accountId;
+    this.gatewayId = peer.gatewayId;
+    this.connectionId = peer.connectionId;
+    this.upgradeNumber = peer.upgradeNumber;
+    this.version = peer.version;
+    this.latitude = peer.latitude;
+    this.longitude = peer.longitude;
+    this.#mailbox = new Mailbox(with_.limits.mailboxLimit, (error) => {
+      socket.crashed(error);
+    });
+    this.#queue = new FlowQueue(with_.limits.maxUnansweredFlows, with_.clock);
+    this.#tokenEnd = new Alarm(with_.clock, () => {
+      this.#post(() => {
+        this.#disconnect('token-expired');
+      });
+    });
+    void this.#join();
+  }
+
+  // ---- the socket ------------------------------------------------------------------------------------------------
+
+  receive(frame: Frame): void {
+    const request = parseGatewayEvent(frame.event, frame.payload);
+    if (!request) {
+      this.with_.metrics.frameRefused('gateway', 'unknown-message');
+      this.socket.replyError(frame, 'unknown_message');
+      return;
+    }
+    this.#post(() => {
+      this.#serve(request, frame);
+    });
+  }
+
+  closed(): void {
+    this.#isClosed = true;
+    this.#live?.held.letGo();
+    this.#live = undefined;
+    this.#mailbox.close();
+    this.#tokenEnd.set(null);
+    for (const undo of this.#undo.splice(0).reverse()) undo();
+  }
+
+  // ---- joining ---------------------------------------------------------------------------------------------------
+
+  /** D22. The twin goes first, and its queued rows are written, so that the one query on flows shows everything. */
+  async #join(): Promise<void> {
+    const { accountId, gatewayId } = this;
+    try {
+      const handle = await this.with_.stores.open(accountId);
+      this.#undo.push(() => {
+        handle.release();
+      });
+      const mayStart =
+        !this.peer.mustSeeConnect || (await handle.sawConnect(this.connectionId, CONNECT_SEEN_WITHIN_MS));
+      if (this.#isClosed) {
+        this.closed();
+        return;
+      }
+      if (!mayStart || !handle.mayGrant()) {
+        this.socket.close(1012, mayStart ? 'stale' : 'connect-not-seen');
+        return;
+      }
+      const twin = this.with_.presence.gateway(accountId, gatewayId);
+      if (twin && twin.upgradeNumber < this.upgradeNumber) twin.evict();
+      this.#undo.push(this.with_.streams.subscribeGateway(accountId, this));
+      await this.with_.flowRecords.flush();
+      const stored = await this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now());
+      this.#post(() => {
+        this.#start(handle, stored);
+      });
+    } catch (error) {
+      this.with_.log.warn('gateway.join-failed', { accountId, gatewayId, error });
+      this.socket.close(1012, 'join-failed');
+    }
+  }
+
+  #start(handle: AccountHandle, stored: readonly StoredFlow[]): void {
+    const { state } = handle;
+    const { accountId, gatewayId } = this;
+    const token = state.row('tokens', this.peer.tokenId);
+    if (token?.kind !== 'gateway') {
+      this.#disconnect('token-deleted');
+      return;
+    }
+    if (!state.row('gateways', gatewayId) || !state.account) {
+      this.socket.close(1000, 'gateway-deleted');
+      return;
+    }
+    const twin = this.with_.presence.gateway(accountId, gatewayId);
+    if (twin && twin.upgradeNumber > this.upgradeNumber) {
+      this.evict();
+      return;
+    }
+    twin?.evict();
+
+    const held = new HeldFlows(this.peer, handle, this.socket, this.with_, (task) => {
+      this.#post(task);
+    });
+    this.#live = { handle, held };
+    const restored = held.restore(withCuts(stored, this.#cutsMeanwhile), handle.position());
+    this.#pushInit(this.#live, restored);
+    this.#tokenEnd.set(token.expiresAt);
+    this.#undo.push(this.with_.presence.enterGateway(this));
+    this.with_.log.info('gateway.joined', {
+      accountId,
+      gatewayId,
+      position: handle.position(),
+      served: restored.served.length,
+      rejected: restored.rejected.length,
+    });
+  }
+
+  /** `init`, then a reject for every pair that is not in it, then the present form of every resource that is (D22). */
+  #pushInit({ handle, held }: Live, { served, rejected, emptied }: Restored): void {
+    const { state } = handle;
+    const row = state.row('gateways', this.gatewayId);
+    if (!row) return;
+    this.socket.push('init', gatewayInit(state.account?.slug ?? '', row, [], served, emptied));
+    for (const { clientId, resourceId } of rejected) {
+      if (!held.get(clientId, resourceId)) this.socket.push('reject_access', rejectAccess(clientId, resourceId));
+    }
+    for (const resourceId of [...new Set(served.map((pair) => pair.resourceId))].sort()) {
+      this.#toldForms.delete(resourceId);
+      this.#pushForm(handle, resourceId);
+    }
+  }
+
+  // ---- commits ---------------------------------------------------------------------------------------------------
+
+  onStep(step: AppliedStep, impact: GatewayImpact): void {
+    const live = this.#live;
+    if (!live) {
+      this.#cutsMeanwhile.push(...impact.cuts); // the state itself is judged at the start
+      return;
+    }
+    for (const flow of [...impact.flows].sort(byPair)) live.held.reconsider(flow, step.position);
+    for (const cut of impact.cuts) this.#cut(live, cut, step);
+    if (impact.isGone) {
+      this.socket.close(1000, 'gateway-deleted');
+    } else if (impact.deletedTokens.has(this.peer.tokenId)) {
+      this.#disconnect('token-deleted');
+    } else if (impact.slugChanged) {
+      this.#pushInit(live, { served: live.held.served(), rejected: [], emptied: [] });
+    } else {
+      for (const resourceId of [...impact.resources].sort()) {
+        if (live.held.holdsResource(resourceId)) this.#pushForm(live.handle, resourceId);
+      }
+    }
+  }
+
+  onFailure(error: unknown): void {
+    this.socket.crashed(error);
+  }
+
+  /** An operator's hand: no search for another policy; the client may ask again (D8a). */
+  #cut({ held }: Live, cut: Cut, step: AppliedStep): void {
+    if (cut.kind === 'all') {
+      for (const flow of held.all()) held.lose(flow, 'cut-by-hand', step.position);
+      return;
+    }
+    if (cut.wasClosed) return;
+    const flow = held.get(cut.clientId, cut.resourceId);
+    if (flow) held.lose(flow, 'cut-by-hand', step.position);
+    else this.socket.push('reject_access', rejectAccess(cut.clientId, cut.resourceId));
+  }
+
+  /** Only name and filters can differ here: with another address, type or ip stack the pairs are gone (D20). */
+  #pushForm(handle: AccountHandle, resourceId: ResourceId): void {
+    const resource = handle.state.resource(resourceId);
+    const form = resource && gatewayResource(resource, this.version);
+    if (!form || this.#toldForms.get(resourceId) === JSON.stringify(form)) return;
+    this.#toldForms.set(resourceId, JSON.stringify(form));
+    this.socket.push('resource_updated', form);
+  }
+
+  // ---- requests of the gateway -----------------------------------------------------------------------------------
+
+  #serve(request: GatewayRequest, to: Addressed): void {
+    switch (request.kind) {
+      case 'flow-authorized':
+        this.#answered(request.ref, to);
+        return;
+      case 'ice-candidates':
+        this.#sendIce('ice_candidates', request.clientIds, request.candidates);
+        return;
+      case 'invalidated-ice-candidates':
+        this.#sendIce('invalidate_ice_candidates', request.clientIds, request.candidates);
+        return;
+    }
+  }
+
+  #answered(ref: string, to: Addressed): void {
+    const claims = this.with_.sealer.open(ref);
+    const isOurs = claims?.accountId === this.accountId && claims.gatewayId === this.gatewayId;
+    const unanswered = isOurs ? this.#queue.answered(ref) : undefined;
+    if (!unanswered) {
+      this.socket.replyError(to, 'invalid_ref');
+      return;
+    }
+    this.socket.replyOk(to);
+    // Gateways that never prune would keep a pair whose row we lost: the client waits until it is written (D21).
+    if (prunesOnInit(this.version)) this.#tellClient(unanswered);
+    else
+      this.#live?.held.whenRecorded(unanswered.flow, () => {
+        this.#tellClient(unanswered);
+      });
+    this.#sendWaiting();
+  }
+
+  /** Only while the flow is still registered: a commit may have taken it back since (D19). */
+  #tellClient({ request, flow, secrets }: { request: FlowRequest; flow: Flow; secrets: PairSecrets }): void {
+    const live = this.#live;
+    const row = live?.handle.state.row('gateways', this.gatewayId);
+    if (!live?.held.has(flow) || !row) return;
+    request.client.flowAuthorized({
+      resourceId: request.resourceId,
+      sequence: request.sequence,
+      gatewayId: this.gatewayId,
+      siteId: row.siteId,
+      gatewayPublicKey: this.peer.publicKey,
+      gatewayIpv4: row.ipv4,
+      gatewayIpv6: row.ipv6,
+      secrets,
+    });
+  }
+
+  #sendIce(kind: IceKind, clientIds: readonly ClientId[], candidates: readonly string[]): void {
+    for (const clientId of clientIds) {
+      const client = this.with_.presence.client(this.accountId, clientId);
+      if (client && this.#mayExchangeIce(clientId)) client.iceFromGateway(this.gatewayId, kind, candidates);
+    }
+  }
+
+  // ---- signals from clients --------------------------------------------------------------------------------------
+
+  requestFlow(request: FlowRequest): void {
+    this.#post(() => {
+      if (this.#live && this.#queue.admit(request)) this.#authorize(this.#live, request);
+    });
+  }
+
+  iceFromClient(clientId: ClientId, kind: IceKind, candidates: readonly string[]): void {
+    this.#post(() => {
+      if (this.#mayExchangeIce(clientId)) this.socket.push(kind, candidatesOfClient(clientId, candidates));
+    });
+  }
+
+  evict(): void {
+    this.socket.close(1000, 'newer-connection');
+  }
+
+  /** Decides against this gateway's own store, registers and pushes, in one step: no revocation can fall between (S2). */
+  #authorize({ handle, held }: Live, request: FlowRequest): void {
+    const { client, resourceId } = request;
+    const isCurrent = this.with_.presence.client(this.accountId, client.clientId)?.connectionId === client.connectionId;
+    if (!isCurrent || !handle.mayGrant()) return;
+    const decision = held.decide(client.clientId, resourceId);
+    const resource = handle.state.resource(resourceId);
+    const row = handle.state.row('clients', client.clientId);
+    if (decision.verdict === 'deny' || !resource || !row) return; // the client asks again, or hears why from its channel
+    const flow = held.grant(client.clientId, resourceId, decision, client.remoteIp);
+    if (!flow) return;
+
+    const now = this.with_.clock.now();
+    const secrets = this.#secretsWith(request);
+    const ref = this.with_.sealer.seal({
+      accountId: this.accountId,
+      gatewayId: this.gatewayId,
+      clientConnectionId: client.connectionId,
+      resourceId,
+      flowId: flow.grant.flowId,
+      issuedAt: now,
+    });
+    const { expiresAt } = flow.grant;
+    const grant = { ref, resource, client: row, clientPublicKey: client.publicKey, secrets, expiresAt };
+    const payload = authorizeFlow(grant, this.version);
+    if (!payload) return;
+    this.#queue.sent(ref, { request, flow, secrets, sentAt: now });
+    this.#toldForms.set(resourceId, JSON.stringify(payload.resource));
+    this.socket.push('authorize_flow', payload);
+    held.settleExpiry(flow);
+  }
+
+  #sendWaiting(): void {
+    for (let request = this.#queue.next(); request && this.#live; request = this.#queue.next()) {
+      this.#authorize(this.#live, request);
+    }
+  }
+
+  /** Derived once per pair of connections: the same text for as long as both keys are the same. */
+  #secretsWith({ client }: FlowRequest): PairSecrets {
+    const known = this.#secrets.get(client.clientId);
+    if (known?.publicKey === client.publicKey) return known.secrets;
+    const secrets = pairSecrets({
+      client: { id: client.clientId, publicKey: client.publicKey, pskBase: client.pskBase },
+      gateway: { id: this.gatewayId, publicKey: this.peer.publicKey, pskBase: this.peer.pskBase },
+    });
+    this.#secrets.set(client.clientId, { publicKey: client.publicKey, secrets });
+    return secrets;
+  }
+
+  #mayExchangeIce(clientId: ClientId): boolean {
+    if (this.#live?.held.serves(clientId)) return true;
+    const client = this.with_.presence.client(this.accountId, clientId);
+    return client !== undefined && this.#queue.concerns(client.connectionId);
+  }
+
+  // ---- endings ---------------------------------------------------------------------------------------------------
+
+  #disconnect(why: TokenEnd): void {
+    this.socket.push('disconnect', { reason: 'token_expired' });
+    this.socket.close(1000, why);
+  }
+
+  #post(task: () => void): void {
+    if (this.#isClosed || this.#mailbox.post(task)) return;
+    if (!this.#isClosed) this.socket.close(1011, 'mailbox-full');
+  }
+}
+
+type TokenEnd = 'token-deleted' | 'token-expired';
+
+/** The rows as they are with the cuts committed while they were read: a cut row counts as closed. */
+function withCuts(stored: readonly StoredFlow[], cuts: readonly Cut[]): readonly StoredFlow[] {
+  const isCut = (row: StoredFlow): boolean =>
+    cuts.some((cut) => cut.kind === 'all' || (!cut.wasClosed && cut.flowId === row.id));
+  return stored.map((row) => (row.revokedAt === null && isCut(row) ? { ...row, revokedAt: row.createdAt } : row));
+}

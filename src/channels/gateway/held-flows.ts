@@ -1,0 +1,341 @@
+/**
+ * The pairs one gateway holds: what it was told to let through, until when it believes so, and when that ends.
+ * The gateway's channel alone makes and closes them (D8, D19). Every change is one synchronous step: table, timer, push
+ * and queued row together, so that no commit falls in between (S2).
+ */
+import { authorizeFlow, UNLIMITED_GRANT_MS, type Allowed, type Decision } from '../../core/authorizer/authorize.js';
+import type { Flow, FlowTable, Grant } from '../../core/authorizer/flow-table.js';
+import { sameShape, shapeOf, type FlowRecord, type RevokedReason, type StoredFlow } from '../../core/model/flow.js';
+import type { ClientId, FlowId, ResourceId } from '../../core/model/ids.js';
+import type { Position } from '../../core/model/position.js';
+import { toUnixSeconds, type EpochMs } from '../../core/model/time.js';
+import type { AccountHandle } from '../../core/ports/account-stores.js';
+import { knowsExpiryUpdate } from '../../protocol/versions.js';
+import { expiryUpdated, rejectAccess, type ServedPair } from '../../protocol/views/gateway-views.js';
+import { Alarm } from '../alarm.js';
+import type { GatewaySocket } from '../channel.js';
+import type { ChannelServices } from '../channel-services.js';
+import type { ConnectedGateway } from '../connected-peer.js';
+
+interface Held {
+  readonly flow: Flow;
+  /** What the gateway enforces: the first `authorize_flow`'s, moved only by an expiry message or `init` (D20a). */
+  heldExpiry: EpochMs;
+  readonly end: Alarm;
+  /** Whether the row of the current grant is in the database. */
+  isRecorded: boolean;
+  onRecorded: (() => void)[];
+}
+
+/** What a joining gateway is told of its stored flows. */
+export interface Restored {
+  readonly served: readonly ServedPair[];
+  readonly rejected: readonly { readonly clientId: ClientId; readonly resourceId: ResourceId }[];
+  /** Clients of which every stored pair is unjustified: the gateway prunes only clients it finds listed (D22). */
+  readonly emptied: readonly ClientId[];
+}
+
+export class HeldFlows {
+  readonly #held = new Map<Flow, Held>();
+  readonly #table: FlowTable;
+  readonly #canMoveExpiry: boolean;
+
+  constructor(
+    private readonly peer: ConnectedGateway,
+    private readonly handle: AccountHandle,
+    private readonly socket: GatewaySocket,
+    private readonly with_: ChannelServices,
+    /** Posts to the channel's mailbox. */
+    private readonly post: (task: () => void) => void,
+  ) {
+    this.#table = handle.flows;
+    this.#canMoveExpiry = knowsExpiryUpdate(peer.version);
+  }
+
+  get(clientId: ClientId, resourceId: ResourceId): Flow | undefined {
+    return this.#table.get(this.peer.gatewayId, clientId, resourceId);
+  }
+
+  has(flow: Flow): boolean {
+    return this.#held.has(flow);
+  }
+
+  serves(clientId: ClientId): boolean {
+    for (const flow of this.#table.ofClient(clientId)) if (flow.gatewayId === this.peer.gatewayId) return true;
+    return false;
+  }
+
+  holdsResource(resourceId: ResourceId): boolean {
+    for (const flow of this.#table.ofResource(resourceId)) if (flow.gatewayId === this.peer.gatewayId) return true;
+    return false;
+  }
+
+  /** Every pair for an `init`, with the expiry it is to have; a gateway that reads expiries there then holds exactly that. */
+  served(): ServedPair[] {
+    for (const held of this.#held.values()) {
+      if (this.#canMoveExpiry) held.heldExpiry = held.flow.grant.expiresAt;
+      held.end.set(Math.min(held.heldExpiry, held.flow.grant.expiresAt));
+    }
+    return this.all().map(servedPair);
+  }
+
+  /** Whether the pair is justified now: the whole of D17. */
+  decide(clientId: ClientId, resourceId: ResourceId): Decision {
+    return authorizeFlow(this.handle.state, clientId, this.peer.gatewayId, resourceId, this.#now());
+  }
+
+  /**
+   * Registers what was just allowed, or finds the pair held already. Returns the flow and the expiry to write into
+   * `authorize_flow`; call `settleExpiry` after that push.
+   */
+  grant(clientId: ClientId, resourceId: ResourceId, allowed: Allowed, clientRemoteIp: string | null): Flow | undefined {
+    const resource = this.handle.state.resource(resourceId);
+    if (!resource) return undefined;
+    const existing = this.get(clientId, resourceId);
+    if (existing) {
+      const grant = this.#grantOf(allowed, existing.grant);
+      if (grant !== existing.grant) this.#move(existing, grant, clientRemoteIp);
+      return existing;
+    }
+    const grant = this.#grantOf(allowed, undefined);
+    const flow = this.#table.register({
+      gatewayId: this.peer.gatewayId,
+      clientId,
+      resourceId,
+      shape: shapeOf(resource),
+      grant,
+    });
+    this.#hold(flow, grant.expiresAt, false);
+    this.#record(flow, clientRemoteIp);
+    return flow;
+  }
+
+  /** A repeated `authorize_flow` does not move the expiry a gateway holds: say it apart when it differs (D20a). */
+  settleExpiry(flow: Flow): void {
+    const held = this.#held.get(flow);
+    if (!held) return;
+    if (this.#canMoveExpiry) {
+      const differs = toUnixSeconds(held.heldExpiry) !== toUnixSeconds(flow.grant.expiresAt);
+      held.heldExpiry = flow.grant.expiresAt;
+      if (differs) this.socket.push('access_authorization_expiry_updated', expiryUpdated(servedPair(flow)));
+    }
+    held.end.set(Math.min(held.heldExpiry, flow.grant.expiresAt));
+  }
+
+  /** Runs `then` once the row of the flow is in the database; at once if it is (D21, gateways before 1.4.13). */
+  whenRecorded(flow: Flow, then: () => void): void {
+    const held = this.#held.get(flow);
+    if (!held || held.isRecorded) then();
+    else held.onRecorded.push(then);
+  }
+
+  /** Decides a held pair again after a commit or at a boundary of time (D20). */
+  reconsider(flow: Flow, position: Position | null): void {
+    if (!this.#held.has(flow)) return;
+    const resource = this.handle.state.resource(flow.resourceId);
+    if (resource && !sameShape(shapeOf(resource), flow.shape)) {
+      this.lose(flow, 'resource-changed', position);
+      return;
+    }
+    const decision = this.decide(flow.clientId, flow.resourceId);
+    if (decision.verdict === 'deny') {
+      this.lose(flow, decision.reason === 'site-not-served' ? 'site-left-resource' : 'unjustified', position);
+      return;
+    }
+    const grant = this.#grantOf(decision, flow.grant);
+    if (grant.expiresAt <= this.#now()) {
+      this.lose(flow, 'expired', null);
+      return;
+    }
+    if (grant === flow.grant) {
+      this.with_.metrics.decided('kept');
+      return;
+    }
+    this.with_.metrics.decided('moved');
+    this.#move(flow, grant, null);
+    this.settleExpiry(flow);
+  }
+
+  /** Takes the pair back: reject first, then the history, then the client's toggle (D20b). */
+  lose(flow: Flow, reason: RevokedReason, position: Position | null): void {
+    this.socket.push('reject_access', rejectAccess(flow.clientId, flow.resourceId));
+    this.with_.metrics.decided('rejected');
+    this.#close(flow, reason, position);
+    this.#forget(flow);
+    const { accountId, gatewayId } = this.peer;
+    const { clientId, resourceId } = flow;
+    this.with_.log.info('flow.rejected', { accountId, gatewayId, clientId, resourceId, reason, position });
+    // Where address or ip stack changed, the client removes and adds the resource by itself.
+    if (reason !== 'resource-changed') this.with_.presence.client(accountId, clientId)?.toggle(resourceId);
+  }
+
+  /** Judges the stored flows of a joining gateway and registers those that are justified. */
+  restore(stored: readonly StoredFlow[], position: Position): Restored {
+    const pairs = new Map<string, StoredFlow[]>();
+    for (const row of [...stored].sort((a, b) => b.createdAt - a.createdAt)) {
+      const key = `${row.clientId}/${row.resourceId}`;
+      pairs.set(key, [...(pairs.get(key) ?? []), row]);
+    }
+    const rejected: { clientId: ClientId; resourceId: ResourceId }[] = [];
+    for (const rows of pairs.values()) {
+      const [newest] = rows;
+      if (!newest) continue;
+      const open = rows.filter((row) => row.revokedAt === null);
+      const [current, ...replaced] = open;
+      for (const row of replaced) this.#closeRow(row.id, 'replaced', null);
+      if (current && this.#restoreOne(current, position)) continue;
+      rejected.push({ clientId: newest.clientId, resourceId: newest.resourceId });
+    }
+    const served = this.served();
+    const listed = new Set(served.map((pair) => pair.clientId));
+    const emptied = [...new Set(rejected.map((pair) => pair.clientId))].filter((id) => !listed.has(id));
+    return { served, rejected: rejected.sort(byPair), emptied: emptied.sort() };
+  }
+
+  /** The channel leaves: the pairs are no longer registered here, but not closed: the gateway goes on serving them. */
+  letGo(): void {
+    for (const flow of [...this.#held.keys()]) this.#forget(flow);
+  }
+
+  all(): Flow[] {
+    return [...this.#held.keys()].sort(byPair);
+  }
+
+  // ---- helpers ---------------------------------------------------------------------------------------------------
+
+  #restoreOne(row: StoredFlow, position: Position): boolean {
+    const resource = this.handle.state.resource(row.resourceId);
+    const decision = this.decide(row.clientId, row.resourceId);
+    const isSame = resource !== undefined && sameShape(shapeOf(resource), row.shape);
+    if (!isSame || decision.verdict === 'deny') {
+      this.#closeRow(row.id, isSame ? 'unjustified' : 'resource-changed', position);
+      return false;
+    }
+    const stored: Grant = {
+      flowId: row.id,
+      policyId: row.policyId,
+      membershipId: row.membershipId,
+      tokenId: row.tokenId,
+      expiresAt: row.expiresAt,
+      isUnlimited: decision.until === null,
+    };
+    const { gatewayId } = this.peer;
+    const { clientId, resourceId, shape } = row;
+    const flow = this.#table.register({ gatewayId, clientId, resourceId, shape, grant: stored });
+    this.#hold(flow, row.expiresAt, true);
+    const grant = this.#grantOf(decision, stored);
+    if (grant !== stored) this.#move(flow, grant, row.clientRemoteIp);
+    return true;
+  }
+
+  /** The old grant itself when nothing about it changed. An unlimited one keeps its date until that comes. */
+  #grantOf(allowed: Allowed, old: Grant | undefined): Grant {
+    const isUnlimited = allowed.until === null;
+    const now = this.#now();
+    const renewal = isUnlimited && old?.isUnlimited && old.expiresAt > now ? old.expiresAt : now + UNLIMITED_GRANT_MS;
+    const expiresAt = allowed.until ?? renewal;
+    const { policyId, membershipId, tokenId } = allowed;
+    if (old?.policyId === policyId && old.tokenId === tokenId && old.expiresAt === expiresAt) return old;
+    return { flowId: this.with_.random.uuid() as FlowId, policyId, membershipId, tokenId, expiresAt, isUnlimited };
+  }
+
+  /** Another policy, token or expiry: the old row is closed and a new one written, without a reject (D8). */
+  #move(flow: Flow, grant: Grant, clientRemoteIp: string | null): void {
+    this.#close(flow, 'moved', null);
+    this.#table.regrant(flow, grant);
+    this.#record(flow, clientRemoteIp);
+    const held = this.#held.get(flow);
+    held?.end.set(Math.min(held.heldExpiry, grant.expiresAt));
+  }
+
+  #hold(flow: Flow, heldExpiry: EpochMs, isRecorded: boolean): void {
+    const end = new Alarm(this.with_.clock, () => {
+      this.post(() => {
+        this.#ended(flow);
+      });
+    });
+    end.set(Math.min(heldExpiry, flow.grant.expiresAt));
+    this.#held.set(flow, { flow, heldExpiry, end, isRecorded, onRecorded: [] });
+  }
+
+  /** The gateway's clock is only a backstop: at the end of every pair we say so ourselves (D20a). */
+  #ended(flow: Flow): void {
+    const held = this.#held.get(flow);
+    if (!held) return;
+    if (!this.#canMoveExpiry && held.heldExpiry <= this.#now()) this.lose(flow, 'expired', null);
+    else this.reconsider(flow, null);
+    if (this.#held.has(flow)) held.end.set(Math.min(held.heldExpiry, flow.grant.expiresAt));
+  }
+
+  #record(flow: Flow, clientRemoteIp: string | null): void {
+    const held = this.#held.get(flow);
+    const { flowId } = flow.grant;
+    if (held) held.isRecorded = false;
+    this.with_.flowRecords.add(this.#recordOf(flow, clientRemoteIp), {
+      written: () => {
+        if (held?.flow.grant.flowId !== flowId) return;
+        held.isRecorded = true;
+        for (const then of held.onRecorded.splice(0)) this.post(then);
+      },
+      unwritable: (error) => {
+        this.with_.log.error('flow.unwritable', { flowId, error });
+        this.post(() => {
+          if (this.#held.has(flow) && flow.grant.flowId === flowId) this.lose(flow, 'unwritable', null);
+        });
+      },
+    });
+  }
+
+  #recordOf(flow: Flow, clientRemoteIp: string | null): FlowRecord {
+    const { gatewayId, clientId, resourceId, shape, grant } = flow;
+    return {
+      id: grant.flowId,
+      accountId: this.peer.accountId,
+      gatewayId,
+      clientId,
+      resourceId,
+      policyId: grant.policyId,
+      membershipId: grant.membershipId,
+      tokenId: grant.tokenId,
+      shape,
+      clientRemoteIp: clientRemoteIp ?? this.handle.state.connection(clientId)?.remoteIp ?? null,
+      gatewayRemoteIp: this.peer.remoteIp,
+      createdAt: this.#now(),
+      expiresAt: grant.expiresAt,
+    };
+  }
+
+  #close(flow: Flow, reason: RevokedReason, position: Position | null): void {
+    this.#closeRow(flow.grant.flowId, reason, position);
+  }
+
+  #closeRow(flowId: FlowId, reason: RevokedReason, position: Position | null): void {
+    this.with_.flowRecords.close({ accountId: this.peer.accountId, flowId, reason, at: this.#now(), position });
+  }
+
+  #forget(flow: Flow): void {
+    this.#held.get(flow)?.end.set(null);
+    this.#held.delete(flow);
+    this.#table.remove(flow);
+  }
+
+  #now(): EpochMs {
+    return this.with_.clock.now();
+  }
+}
+
+function servedPair(flow: Flow): ServedPair {
+  return { clientId: flow.clientId, resourceId: flow.resourceId, expiresAt: flow.grant.expiresAt };
+}
+
+interface Pair {
+  readonly clientId: ClientId;
+  readonly resourceId: ResourceId;
+}
+
+/** A fixed order of pushes: by client, then by resource. */
+export function byPair(a: Pair, b: Pair): number {
+  if (a.clientId !== b.clientId) return a.clientId < b.clientId ? -1 : 1;
+  if (a.resourceId !== b.resourceId) return a.resourceId < b.resourceId ? -1 : 1;
+  return 0;
+}

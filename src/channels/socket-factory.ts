@@ -1,0 +1,58 @@
+/** Puts a channel on an accepted socket. Whatever goes wrong closes that socket alone: an error here would end the process (D44). */
+import type { WebSocket } from 'ws';
+import type { ClientPushes, GatewayPushes } from '../protocol/outbound.js';
+import { isVersion } from '../core/support/peer-version.js';
+import type { Accepted } from './api-server.js';
+import type { ChannelServices } from './channel-services.js';
+import { ClientChannel } from './client/client-channel.js';
+import type { ConnectedClient, ConnectedGateway } from './connected-peer.js';
+import { GatewayChannel } from './gateway/gateway-channel.js';
+import { PhoenixSocket, type SocketLimits } from './socket/phoenix-socket.js';
+
+export interface SocketTimes {
+  readonly client: SocketLimits;
+  readonly gateway: SocketLimits;
+}
+
+export class SocketFactory {
+  constructor(
+    private readonly services: ChannelServices,
+    private readonly limits: SocketTimes,
+  ) {}
+
+  openClient(ws: WebSocket, { peer, serializer }: Accepted<ConnectedClient>): void {
+    this.#guarded(ws, () => {
+      new PhoenixSocket<ClientPushes>(
+        ws,
+        'client',
+        serializer,
+        (socket) =>
+          isVersion(peer.version) ? new ClientChannel(peer, socket, this.services) : { refused: 'invalid_version' },
+        this.limits.client,
+        this.services,
+      );
+    });
+  }
+
+  openGateway(ws: WebSocket, { peer, serializer }: Accepted<ConnectedGateway>): void {
+    this.#guarded(ws, () => {
+      new PhoenixSocket<GatewayPushes>(
+        ws,
+        'gateway',
+        serializer,
+        (socket) => new GatewayChannel(peer, socket, this.services),
+        this.limits.gateway,
+        this.services,
+      );
+    });
+  }
+
+  #guarded(ws: WebSocket, open: () => void): void {
+    try {
+      open();
+    } catch (error) {
+      this.services.log.error('socket.open-failed', { error });
+      ws.close(1011);
+    }
+  }
+}

@@ -1,0 +1,126 @@
+/**
+ * Decides who an upgrade request is, and lets the device in: token first, so that nothing is learned without one; then
+ * the parameters; then one transaction that upserts the device and its session (wire-protocol.md 1.4 to 1.7, D27).
+ */
+import { digestsEqual, digestToken, parseToken } from '../../core/tokens/token.js';
+import type { AccountId, ConnectionId } from '../../core/model/ids.js';
+import type { TokenKind } from '../../core/model/rows.js';
+import { PublicKeyTakenError, type Connects, type DeviceSession, type StoredToken } from '../../core/ports/connects.js';
+import type { Clock, Random } from '../../core/support/clock.js';
+import type { ConnectedClient, ConnectedGateway } from '../connected-peer.js';
+import { clientParams, gatewayParams, tokenOf, type DeviceParams } from './connect-params.js';
+import { locationOf } from './geo.js';
+import { realIp, type TrustedProxies } from './real-ip.js';
+import { ACCOUNT_DISABLED, INVALID_TOKEN, invalidParams, MISSING_TOKEN, type Refusal } from './refusal.js';
+import type { UpgradeRequest } from './upgrade-request.js';
+
+export type DeviceRole = 'client' | 'gateway';
+
+export type Authenticated<Peer> =
+  { readonly ok: true; readonly peer: Peer } | { readonly ok: false; readonly refusal: Refusal };
+
+export class Authenticator {
+  #upgrades = 0;
+
+  constructor(
+    private readonly connects: Connects,
+    private readonly trusted: TrustedProxies,
+    private readonly clock: Clock,
+    private readonly random: Random,
+  ) {}
+
+  /** Rejects only when the database does: the caller answers 503. */
+  async authenticate(role: 'client', request: UpgradeRequest): Promise<Authenticated<ConnectedClient>>;
+  async authenticate(role: 'gateway', request: UpgradeRequest): Promise<Authenticated<ConnectedGateway>>;
+  async authenticate(
+    role: DeviceRole,
+    request: UpgradeRequest,
+  ): Promise<Authenticated<ConnectedClient | ConnectedGateway>> {
+    const token = await this.#bearer(role, request);
+    if (!('id' in token)) return { ok: false, refusal: token };
+    try {
+      return role === 'client' ? await this.#client(token, request) : await this.#gateway(token, request);
+    } catch (error) {
+      if (!(error instanceof PublicKeyTakenError)) throw error;
+      return { ok: false, refusal: invalidParams({ public_key: ['has already been taken'] }) };
+    }
+  }
+
+  async #bearer(role: DeviceRole, request: UpgradeRequest): Promise<StoredToken | Refusal> {
+    const text = tokenOf(request);
+    if (text === undefined) return MISSING_TOKEN;
+    const parsed = parseToken(text);
+    if (!parsed.ok || parsed.kind !== (role satisfies TokenKind)) return INVALID_TOKEN;
+    const stored = await this.connects.findToken(parsed.tokenId);
+    const digest = digestToken(parsed.nonce, parsed.material, stored?.salt ?? NO_SALT);
+    if (!stored || stored.kind !== role || !digestsEqual(digest, stored.digest)) return INVALID_TOKEN;
+    if (stored.expiresAt !== null && stored.expiresAt <= this.clock.now()) return INVALID_TOKEN;
+    if (!stored.bearerEnabled) return INVALID_TOKEN;
+    // Gateways of a disabled account stay: they hold no client that is let in (decisions section 5).
+    if (role === 'client' && stored.accountDisabledAt !== null) return ACCOUNT_DISABLED;
+    return stored;
+  }
+
+  async #client(token: StoredToken, request: UpgradeRequest): Promise<Authenticated<ConnectedClient>> {
+    const read = clientParams(request, this.random);
+    if (!read.ok) return { ok: false, refusal: invalidParams(read.faults) };
+    const { accountId, actorId } = token;
+    if (accountId === null || actorId === null) return { ok: false, refusal: INVALID_TOKEN };
+    const { params } = read;
+    const session = this.#session(token, params, request);
+    const device = await this.connects.connectClient({ accountId, actorId, ...params, session });
+    const peer = { role: 'client' as const, clientId: device.id, actorId, ...this.#facts(accountId, session, device) };
+    return { ok: true, peer };
+  }
+
+  async #gateway(token: StoredToken, request: UpgradeRequest): Promise<Authenticated<ConnectedGateway>> {
+    const read = gatewayParams(request, this.random);
+    if (!read.ok) return { ok: false, refusal: invalidParams(read.faults) };
+    const { accountId, siteId } = token;
+    if (accountId === null || siteId === null) return { ok: false, refusal: INVALID_TOKEN };
+    const { params } = read;
+    const session = this.#session(token, params, request);
+    const device = await this.connects.connectGateway({ accountId, siteId, ...params, session });
+    const peer = { role: 'gateway' as const, gatewayId: device.id, siteId, ...this.#facts(accountId, session, device) };
+    return { ok: true, peer };
+  }
+
+  #session(token: StoredToken, params: DeviceParams, request: UpgradeRequest): DeviceSession {
+    return {
+      connectionId: this.random.uuid() as ConnectionId,
+      tokenId: token.id,
+      publicKey: params.publicKey,
+      remoteIp: realIp(request, this.trusted),
+      ...locationOf(request, this.trusted),
+      userAgent: params.userAgent,
+      version: params.version,
+      at: this.clock.now(),
+    };
+  }
+
+  #facts(
+    accountId: AccountId,
+    session: DeviceSession,
+    device: { readonly pskBase: Uint8Array; readonly changedPublishedRow: boolean },
+  ): Omit<ConnectedClient, 'role' | 'clientId' | 'actorId'> {
+    this.#upgrades += 1;
+    const { connectionId, tokenId, version, publicKey, remoteIp, region, latitude, longitude } = session;
+    return {
+      accountId,
+      connectionId,
+      upgradeNumber: this.#upgrades,
+      tokenId,
+      version,
+      publicKey,
+      pskBase: device.pskBase,
+      remoteIp,
+      region,
+      latitude,
+      longitude,
+      mustSeeConnect: device.changedPublishedRow,
+    };
+  }
+}
+
+/** An unknown token costs the same digest as a known one. */
+const NO_SALT = new Uint8Array(16);

@@ -1,0 +1,98 @@
+/**
+ * Reads an operator's hand in the changes of `flows` (D8a). Our own writes come back through the same stream: an UPDATE
+ * that carries `revoked_position`, and the delete of a row past its expiry, are echoes and mean nothing.
+ */
+import type { FlowRecord } from '../model/flow.js';
+import type {
+  AccountId,
+  ClientId,
+  FlowId,
+  GatewayId,
+  MembershipId,
+  PolicyId,
+  ResourceId,
+  TokenId,
+} from '../model/ids.js';
+import type { IpStack, ResourceType } from '../model/rows.js';
+import type { EpochMs } from '../model/time.js';
+import type { Cut } from '../ports/account-streams.js';
+import type { Change, RawRow, RowChange } from './commit.js';
+import { parseTimestamp } from './parse-timestamp.js';
+
+/** @param now rows that expired before it are not cut by being deleted. */
+export function cutsIn(changes: readonly Change[], now: EpochMs): Cut[] {
+  const cuts: Cut[] = [];
+  for (const change of changes) {
+    if (change.kind === 'truncate') {
+      if (change.tables.includes('flows')) cuts.push({ kind: 'all' });
+    } else if (change.table === 'flows') {
+      const cut = cutOf(change, now);
+      if (cut) cuts.push(cut);
+    }
+  }
+  return cuts;
+}
+
+function cutOf(change: RowChange, now: EpochMs): Cut | undefined {
+  const row = change.old ?? change.new;
+  if (change.kind === 'insert' || !row) return undefined;
+  const meansNothing =
+    change.kind === 'update'
+      ? change.new?.['revoked_position'] != null || change.new?.['revoked_at'] == null
+      : (expiryOf(row) ?? Infinity) <= now;
+  if (meansNothing) return undefined;
+  return {
+    kind: 'flow',
+    flowId: row['id'] as FlowId,
+    gatewayId: row['gateway_id'] as GatewayId,
+    clientId: row['client_id'] as ClientId,
+    resourceId: row['resource_id'] as ResourceId,
+    wasClosed: row['revoked_at'] != null,
+    deleted: change.kind === 'delete' ? recordOf(row) : undefined,
+  };
+}
+
+/** The row as it can be written back; undefined when a part of it cannot be read. */
+function recordOf(row: RawRow): FlowRecord | undefined {
+  const createdAt = timeOf(row['created_at']);
+  const expiresAt = expiryOf(row);
+  const shape = shapeIn(row['resource_shape']);
+  if (createdAt === undefined || expiresAt === undefined || !shape) return undefined;
+  return {
+    id: row['id'] as FlowId,
+    accountId: row['account_id'] as AccountId,
+    gatewayId: row['gateway_id'] as GatewayId,
+    clientId: row['client_id'] as ClientId,
+    resourceId: row['resource_id'] as ResourceId,
+    policyId: row['policy_id'] as PolicyId,
+    membershipId: row['membership_id'] as MembershipId,
+    tokenId: row['token_id'] as TokenId,
+    shape,
+    clientRemoteIp: row['client_remote_ip'] ?? null,
+    gatewayRemoteIp: row['gateway_remote_ip'] ?? null,
+    createdAt,
+    expiresAt,
+  };
+}
+
+function expiryOf(row: RawRow): EpochMs | undefined {
+  return timeOf(row['expires_at']);
+}
+
+function timeOf(text: string | null | undefined): EpochMs | undefined {
+  return text == null ? undefined : (parseTimestamp(text) ?? undefined);
+}
+
+function shapeIn(text: string | null | undefined): FlowRecord['shape'] | undefined {
+  if (text == null) return undefined;
+  try {
+    const shape = JSON.parse(text) as Record<string, unknown>;
+    return {
+      type: shape['type'] as ResourceType,
+      address: (shape['address'] ?? null) as string | null,
+      ipStack: (shape['ip_stack'] ?? null) as IpStack | null,
+    };
+  } catch {
+    return undefined;
+  }
+}

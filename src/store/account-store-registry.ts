@@ -1,0 +1,320 @@
+/**
+ * The stores of all accounts somebody is connected to. Takes the stream from replication, hydrates an account for its
+ * first channel, and forgets it a while after its last one (STORE-2).
+ */
+import type { Commit } from '../core/changes/commit.js';
+import { changesOf } from '../core/changes/commit.js';
+import { cutsIn } from '../core/changes/flow-cuts.js';
+import type { ConnectionFacts } from '../core/model/connection-facts.js';
+import type { AccountId, ConnectionId } from '../core/model/ids.js';
+import type { Position } from '../core/model/position.js';
+import type { AccountHandle, AccountStores } from '../core/ports/account-stores.js';
+import type { AccountStreams } from '../core/ports/account-streams.js';
+import type { CommitSink } from '../core/ports/commit-sink.js';
+import { CONNECT_MESSAGE } from '../core/ports/connects.js';
+import type { FlowRecords } from '../core/ports/flow-records.js';
+import type { Freshness } from '../core/ports/freshness.js';
+import type { HydrationReader } from '../core/ports/hydration-reader.js';
+import type { Metrics } from '../core/ports/metrics.js';
+import type { ViewBacklog } from '../core/ports/view-backlog.js';
+import type { Clock } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import { AccountStore } from './account-store.js';
+import { HydrationQueue } from './hydration-queue.js';
+import { UnsettledRing } from './unsettled-ring.js';
+
+export interface StoreOptions {
+  /** A store without channels is kept this long, so that a reconnect storm does not read it again. Unit ms. */
+  readonly idleTtlMs: number;
+  readonly hydrationConcurrency: number;
+  /** A resync that cannot be completed in this time closes the account's channels. Unit ms. */
+  readonly resyncLimitMs: number;
+}
+
+export interface StoreDependencies {
+  readonly reader: HydrationReader;
+  readonly streams: AccountStreams;
+  readonly flowRecords: FlowRecords;
+  readonly freshness: Freshness;
+  readonly views: ViewBacklog;
+  readonly clock: Clock;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** A ring that is not empty asks for a snapshot this often. Oftener costs queries under load; rarer delays WAL release. */
+const SETTLE_EVERY_MS = 250;
+
+interface Slot {
+  readonly store: AccountStore;
+  readonly ready: Promise<void>;
+  handles: number;
+  cancelIdle: (() => void) | undefined;
+  resyncing: boolean;
+}
+
+export class AccountStoreRegistry implements CommitSink, AccountStores {
+  readonly #slots = new Map<AccountId, Slot>();
+  readonly #ring = new UnsettledRing();
+  readonly #hydrations: HydrationQueue;
+  readonly #connects = new ConnectMessages();
+  #accepted: Position = 0n;
+  #settling = false;
+
+  constructor(
+    private readonly with_: StoreDependencies,
+    private readonly options: StoreOptions,
+  ) {
+    this.#hydrations = new HydrationQueue(with_.reader, options.hydrationConcurrency);
+  }
+
+  // ---- CommitSink: the stream ------------------------------------------------------------------------------------
+
+  accept(commit: Commit): void {
+    const now = this.with_.clock.now();
+    this.#accepted = commit.position;
+    if (commit.changeCount > 0) {
+      this.#ring.add(commit, estimateBytes(commit));
+      this.#settleSoon();
+    }
+    for (const slot of this.#slotsOf(commit)) {
+      slot.store.take(commit, now);
+      this.#reportFaults(slot.store);
+      if (slot.store.owedResync) this.#startResync(slot);
+    }
+    this.#putBackDeletedFlows(commit, now);
+    this.passed(commit.position);
+    for (const message of commit.messages) if (message.prefix === CONNECT_MESSAGE) this.#connects.saw(message.content);
+  }
+
+  passed(position: Position): void {
+    if (position > this.#accepted) this.#accepted = position;
+    for (const { store } of this.#slots.values()) if (store.isLive) store.passed(position);
+  }
+
+  resyncAll(reason: string): void {
+    this.with_.log.warn('store.resync-owed', { reason, accounts: this.#slots.size });
+    for (const slot of this.#slots.values()) {
+      slot.store.oweResync(reason);
+      if (slot.store.isLive) this.#startResync(slot);
+    }
+  }
+
+  /** One below the oldest commit that anything still needs: the server only compares, and forgets what ends at or below. */
+  settledPosition(): Position {
+    return this.#below([
+      this.#ring.oldestPosition(),
+      this.with_.views.oldestPosition(),
+      ...[...this.#slots.values()].map((slot) => slot.store.oldestPending),
+    ]);
+  }
+
+  pendingBytes(): number {
+    return this.#ring.bytes;
+  }
+
+  /** What every live channel has applied and pushed for; the answer of `/readyz?applied=`. */
+  appliedPosition(): Position {
+    const owing = [...this.#slots.values()].filter(({ store }) => !store.isLive || store.owedResync !== undefined);
+    return this.#below([this.with_.views.oldestPosition(), ...owing.map(({ store }) => store.position)]);
+  }
+
+  #below(positions: readonly (Position | undefined)[]): Position {
+    return positions.reduce<Position>(
+      (lowest, position) => (position !== undefined && position <= lowest ? position - 1n : lowest),
+      this.#accepted,
+    );
+  }
+
+  // ---- AccountStores: the channels -------------------------------------------------------------------------------
+
+  async open(accountId: AccountId): Promise<AccountHandle> {
+    const slot = this.#slots.get(accountId) ?? this.#hydrate(accountId);
+    slot.handles += 1;
+    slot.cancelIdle?.();
+    slot.cancelIdle = undefined;
+    try {
+      await slot.ready;
+    } catch (error) {
+      this.#release(accountId, slot);
+      throw error;
+    }
+    return this.#handleOn(accountId, slot);
+  }
+
+  #handleOn(accountId: AccountId, slot: Slot): AccountHandle {
+    const { store } = slot;
+    let released = false;
+    return {
+      state: store.state,
+      flows: store.flows,
+      position: () => store.position,
+      mayGrant: () => store.owedResync === undefined && this.with_.freshness.isFresh(),
+      connected: (facts: ConnectionFacts) => {
+        store.connected(facts, this.with_.clock.now());
+      },
+      sawConnect: (connectionId: ConnectionId, withinMs: number) =>
+        this.#connects.wait(connectionId, withinMs, this.with_.clock),
+      release: () => {
+        if (released) return;
+        released = true;
+        this.#release(accountId, slot);
+      },
+    };
+  }
+
+  /** ORD-2: the store is in the map, and so gets every commit, before its snapshot is taken. */
+  #hydrate(accountId: AccountId): Slot {
+    const store = new AccountStore(accountId, this.with_.streams, this.#accepted, this.#ring.commits());
+    const slot: Slot = {
+      store,
+      ready: this.#load(store),
+      handles: 0,
+      cancelIdle: undefined,
+      resyncing: false,
+    };
+    this.#slots.set(accountId, slot);
+    slot.ready.then(
+      () => {
+        if (store.owedResync) this.#startResync(slot);
+      },
+      () => {
+        if (this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
+      },
+    );
+    return slot;
+  }
+
+  async #load(store: AccountStore): Promise<void> {
+    const read = await this.#hydrations.read(store.accountId);
+    store.hydrate(read);
+    store.passed(this.#accepted);
+    this.#ring.settle(read.snapshot);
+    this.#reportFaults(store);
+  }
+
+  #release(accountId: AccountId, slot: Slot): void {
+    slot.handles -= 1;
+    if (slot.handles > 0 || this.#slots.get(accountId) !== slot) return;
+    slot.cancelIdle = this.with_.clock.after(this.options.idleTtlMs, () => {
+      if (slot.handles === 0 && this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
+    });
+  }
+
+  // ---- resync ----------------------------------------------------------------------------------------------------
+
+  #startResync(slot: Slot): void {
+    if (slot.resyncing || !slot.store.isLive) return;
+    slot.resyncing = true;
+    const reason = slot.store.owedResync?.reason;
+    this.with_.log.warn('store.resync', { accountId: slot.store.accountId, reason });
+    void this.#resync(slot, this.with_.clock.now() + this.options.resyncLimitMs, 10);
+  }
+
+  async #resync(slot: Slot, deadline: number, retryMs: number): Promise<void> {
+    const { store } = slot;
+    const now = (): number => this.with_.clock.now();
+    try {
+      store.beginResync(this.#ring.commits());
+      const read = await this.#hydrations.read(store.accountId);
+      if (store.resync(read, now())) {
+        slot.resyncing = false;
+        this.#reportFaults(store);
+        this.with_.log.info('store.resynced', { accountId: store.accountId });
+        if (store.owedResync) this.#startResync(slot);
+        return;
+      }
+    } catch (error) {
+      this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });
+    }
+    if (this.#slots.get(store.accountId) !== slot) return;
+    if (now() < deadline) {
+      this.with_.clock.after(retryMs, () => void this.#resync(slot, deadline, Math.min(retryMs * 2, 1000)));
+      return;
+    }
+    // Fail closed: the channels come again and get a fresh hydration.
+    this.with_.log.error('store.resync-abandoned', { accountId: store.accountId });
+    this.#slots.delete(store.accountId);
+    this.with_.streams.fail(store.accountId, new Error('the account could not be read again in time'));
+  }
+
+  // ---- helpers ---------------------------------------------------------------------------------------------------
+
+  #slotsOf(commit: Commit): Slot[] {
+    if (commit.truncates.length > 0 || commit.resync === 'all') return [...this.#slots.values()];
+    const slots: Slot[] = [];
+    for (const accountId of new Set([...commit.byAccount.keys(), ...commit.resync])) {
+      const slot = this.#slots.get(accountId);
+      if (slot) slots.push(slot);
+    }
+    return slots;
+  }
+
+  /** Also for accounts nobody is connected to: the gateway that is away must hear of it when it comes (D8a). */
+  #putBackDeletedFlows(commit: Commit, now: number): void {
+    for (const accountId of commit.byAccount.keys()) {
+      for (const cut of cutsIn(changesOf(commit, accountId), now)) {
+        if (cut.kind === 'flow' && cut.deleted) this.with_.flowRecords.putBackRevoked(cut.deleted, now);
+      }
+    }
+  }
+
+  #settleSoon(): void {
+    if (this.#settling) return;
+    this.#settling = true;
+    this.with_.clock.after(SETTLE_EVERY_MS, () => void this.#settle());
+  }
+
+  async #settle(): Promise<void> {
+    try {
+      this.#ring.settle(await this.with_.reader.readSnapshot());
+    } catch (error) {
+      this.with_.log.debug('store.settle-failed', { error });
+    }
+    this.#settling = false;
+    if (!this.#ring.isEmpty) this.#settleSoon();
+  }
+
+  #reportFaults(store: AccountStore): void {
+    for (const fault of store.state.takeNewFaults()) {
+      this.with_.metrics.rowUnreadable(fault.table);
+      this.with_.log.warn('store.row-unreadable', { accountId: store.accountId, ...fault });
+    }
+  }
+}
+
+/** Connect messages seen in the stream, and channels that wait for one. Either may come first. */
+class ConnectMessages {
+  readonly #waiting = new Map<string, () => void>();
+  /** The last ones seen, so that a message which overtook its waiter is not missed. */
+  readonly #seen = new Set<string>();
+
+  saw(connectionId: string): void {
+    const wake = this.#waiting.get(connectionId);
+    if (wake) wake();
+    this.#seen.add(connectionId);
+    if (this.#seen.size > 10_000) for (const oldest of this.#seen) return void this.#seen.delete(oldest);
+  }
+
+  wait(connectionId: string, withinMs: number, clock: Clock): Promise<boolean> {
+    if (this.#seen.has(connectionId)) return Promise.resolve(true);
+    return new Promise((resolve) => {
+      const done = (saw: boolean): void => {
+        cancel();
+        this.#waiting.delete(connectionId);
+        resolve(saw);
+      };
+      const cancel = clock.after(withinMs, () => {
+        done(false);
+      });
+      this.#waiting.set(connectionId, () => {
+        done(true);
+      });
+    });
+  }
+}
+
+/** Rough: what a commit's rows cost while they are kept. */
+function estimateBytes(commit: Commit): number {
+  return 200 + commit.changeCount * 600;
+}
