@@ -1,0 +1,92 @@
+import { describe, expect, it } from '@jest/globals';
+import { parseRange } from '../../core/authorizer/ip-ranges.js';
+import { locationOf } from './geo.js';
+import type { UpgradeRequest } from './upgrade-request.js';
+
+const TRUSTED = [parseRange('10.0.0.0/8')].flatMap((range) => range ?? []);
+
+function aRequest(headers: UpgradeRequest['headers'], remoteAddress = '10.0.0.1'): UpgradeRequest {
+  return { method: 'GET', url: '/client/websocket', headers, remoteAddress };
+}
+
+const KYIV = {
+  'x-geo-location-region': 'UA',
+  'x-geo-location-city': 'Kyiv',
+  'x-geo-location-coordinates': '50.4500,30.5233',
+};
+
+describe('the location of a peer (B8)', () => {
+  it('is what a trusted proxy says', () => {
+    expect(locationOf(aRequest(KYIV), TRUSTED)).toEqual({
+      region: 'UA',
+      city: 'Kyiv',
+      latitude: 50.45,
+      longitude: 30.5233,
+    });
+  });
+
+  it('is unknown when anybody else says it', () => {
+    const unknown = { region: null, city: null, latitude: null, longitude: null };
+    expect(locationOf(aRequest(KYIV, '203.0.113.9'), TRUSTED)).toEqual(unknown);
+    expect(locationOf(aRequest({ ...KYIV, 'x-forwarded-for': '10.0.0.1' }, '203.0.113.9'), TRUSTED)).toEqual(unknown);
+    expect(locationOf(aRequest(KYIV), [])).toEqual(unknown);
+    expect(locationOf(aRequest({}), TRUSTED)).toEqual(unknown);
+  });
+
+  it.each([
+    ['ua', 'UA'],
+    [' DE ', 'DE'],
+    ['', null],
+    ['D', null],
+    ['DEU', null],
+    ['D1', null],
+    ['DE, US', null],
+    ['ДЕ', null],
+    ['__proto__', null],
+    ['D'.repeat(10_000), null],
+  ])('reads the region %j as %j', (header, region) => {
+    expect(locationOf(aRequest({ 'x-geo-location-region': header }), TRUSTED).region).toBe(region);
+  });
+
+  it.each([
+    ['0,0', 0, 0],
+    ['-90,-180', -90, -180],
+    ['90, 180', 90, 180],
+    ['+49.0,+32.', 49, 32],
+  ])('reads the coordinates %j', (header, latitude, longitude) => {
+    expect(locationOf(aRequest({ 'x-geo-location-coordinates': header }), TRUSTED)).toMatchObject({
+      latitude,
+      longitude,
+    });
+  });
+
+  it.each([
+    '',
+    ',',
+    '50.45',
+    '50.45,',
+    ',30.5',
+    'abc,def',
+    '50.45,30.5,1',
+    '90.1,0',
+    '0,180.1',
+    'NaN,NaN',
+    'Infinity,0',
+    '1e2,0',
+    '0x10,0',
+    '50.45;30.5',
+    '1 2,3',
+    `${'9'.repeat(10_000)},0`,
+    `0.${'1'.repeat(10_000)},0`,
+  ])('takes the coordinates %j as unknown, both of them', (header) => {
+    expect(locationOf(aRequest({ 'x-geo-location-coordinates': header }), TRUSTED)).toMatchObject({
+      latitude: null,
+      longitude: null,
+    });
+  });
+
+  it('takes a city that no table can hold as unknown', () => {
+    for (const city of ['', '  ', 'a\0b', 'x'.repeat(256)])
+      expect(locationOf(aRequest({ 'x-geo-location-city': city }), TRUSTED).city).toBeNull();
+  });
+});
