@@ -1,0 +1,140 @@
+/**
+ * One transaction between its Begin and its Commit. Nothing of it is visible before the Commit (D12).
+ *
+ * Past a limit of rows or bytes it lets its rows go and keeps the set of accounts alone, so that no transaction makes
+ * memory grow without bound; those accounts are read again (D14). Dropping the rest of the rows but applying the first
+ * ones would be wrong: a policy deleted by a kept row and put back by a dropped one would stay deleted.
+ */
+import type { Change, Commit, LogicalMessage, RowChange, StreamTable, TruncateChange } from '../core/changes/commit.js';
+import type { AccountId } from '../core/model/ids.js';
+import type { Position } from '../core/model/position.js';
+import type { EpochMs } from '../core/model/time.js';
+
+/** One change as the recorder gets it, in stream order. */
+export interface RecordableChange {
+  /** Null for rows of no account and for TRUNCATE. */
+  readonly accountId: AccountId | null;
+  readonly change: Change;
+}
+
+/** A commit with what is to be recorded of it: undecodable rows too, our own echoes not (D8a). */
+export interface AssembledCommit {
+  readonly commit: Commit;
+  readonly recordable: readonly RecordableChange[];
+  /** Size on the wire of what is held in memory. */
+  readonly heldBytes: number;
+}
+
+export interface TransactionLimits {
+  readonly maxChanges: number;
+  readonly maxBytes: number;
+}
+
+export type RowKind = RowChange['kind'];
+
+export class OpenTransaction {
+  #byAccount = new Map<AccountId, Change[]>();
+  #global: Change[] = [];
+  #recordable: RecordableChange[] = [];
+  readonly #truncates: TruncateChange[] = [];
+  readonly #messages: LogicalMessage[] = [];
+  #resync: Set<AccountId> | 'all' = new Set();
+  #nextSeq = 0;
+  #changeCount = 0;
+  #bytes = 0;
+  #messageBytes = 0;
+  #oversize = false;
+
+  constructor(
+    readonly commitLsn: Position,
+    readonly xid: bigint,
+    readonly committedAt: EpochMs,
+    private readonly limits: TransactionLimits,
+  ) {}
+
+  /** Counts one row message, before what it says is added. */
+  countRow(bytes: number): void {
+    this.#changeCount += 1;
+    this.#bytes += bytes;
+    const fits = this.#changeCount <= this.limits.maxChanges && this.#bytes <= this.limits.maxBytes;
+    if (!fits && !this.#oversize) this.#letRowsGo();
+  }
+
+  /** @param accountId null: the row belongs to no account. */
+  addRow(accountId: AccountId | null, change: Omit<RowChange, 'seq'>, isRecorded: boolean): void {
+    const seq = this.#takeSeq();
+    if (this.#oversize) return this.oweResync(accountId ?? 'all');
+    const placed: RowChange = { kind: change.kind, table: change.table, seq, old: change.old, new: change.new };
+    if (accountId === null) this.#global.push(placed);
+    else this.#listOf(accountId).push(placed);
+    if (isRecorded) this.#recordable.push({ accountId, change: placed });
+  }
+
+  /** A row that could not be read: recorded as far as it goes, applied by nobody. The caller owes the resync. */
+  addUnreadable(accountId: AccountId | null, change: Omit<RowChange, 'seq'>): void {
+    const seq = this.#takeSeq();
+    if (!this.#oversize) this.#recordable.push({ accountId, change: { ...change, seq } });
+  }
+
+  addTruncate(tables: readonly StreamTable[]): void {
+    const truncate: TruncateChange = { kind: 'truncate', tables, seq: this.#takeSeq() };
+    this.#truncates.push(truncate);
+    for (const changes of this.#byAccount.values()) changes.push(truncate);
+    if (!this.#oversize) this.#recordable.push({ accountId: null, change: truncate });
+  }
+
+  addMessage(message: LogicalMessage, bytes: number): void {
+    this.#messageBytes += bytes;
+    if (this.#messageBytes <= this.limits.maxBytes) this.#messages.push(message);
+  }
+
+  oweResync(account: AccountId | 'all'): void {
+    if (this.#resync === 'all') return;
+    if (account === 'all') this.#resync = 'all';
+    else this.#resync.add(account);
+    // The set itself must stay bounded: a transaction over every account of a large installation.
+    if (this.#resync !== 'all' && this.#resync.size > this.limits.maxChanges) this.#resync = 'all';
+  }
+
+  finish(position: Position): AssembledCommit {
+    return {
+      commit: {
+        position,
+        xid: this.xid,
+        committedAt: this.committedAt,
+        byAccount: this.#byAccount,
+        global: this.#global,
+        truncates: this.#truncates,
+        messages: this.#messages,
+        resync: this.#resync,
+        changeCount: this.#changeCount,
+      },
+      recordable: this.#recordable,
+      heldBytes: (this.#oversize ? 0 : this.#bytes) + Math.min(this.#messageBytes, this.limits.maxBytes),
+    };
+  }
+
+  /** A list starts with the truncates that came before the account's first row: they hit its older rows. */
+  #listOf(accountId: AccountId): Change[] {
+    const known = this.#byAccount.get(accountId);
+    if (known) return known;
+    const started: Change[] = [...this.#truncates];
+    this.#byAccount.set(accountId, started);
+    return started;
+  }
+
+  #letRowsGo(): void {
+    this.#oversize = true;
+    for (const accountId of this.#byAccount.keys()) this.oweResync(accountId);
+    if (this.#global.length > 0) this.oweResync('all');
+    this.#byAccount = new Map();
+    this.#global = [];
+    this.#recordable = [];
+  }
+
+  #takeSeq(): number {
+    const seq = this.#nextSeq;
+    this.#nextSeq += 1;
+    return seq;
+  }
+}
