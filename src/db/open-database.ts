@@ -45,7 +45,6 @@ export function openDatabase(url: string, options: DatabaseOptions = {}): Databa
     application_name: options.applicationName ?? 'portcullis',
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     keepAlive: true,
-    // pg waits for the promise; its type does not say so.
     onConnect: prepareSession,
   });
   // An idle connection that the server ends is an 'error' event, which would end the process when nobody listens. The
@@ -69,8 +68,9 @@ const CONNECT_TIMEOUT_MS = 4_000;
 const SESSION = `SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET IntervalStyle = 'postgres';
   SET bytea_output = 'hex'; SET search_path = public, pg_temp`;
 
-function prepareSession(client: ClientBase): Promise<unknown> {
-  return client.query(SESSION);
+/** pg waits for the promise before it lends the connection; the type of its option does not say so. */
+function prepareSession(client: ClientBase): void {
+  return client.query(SESSION) as unknown as void;
 }
 
 const AS_PRINTED = { getTypeParser: () => (value: string) => value } as unknown as CustomTypesConfig;

@@ -1,0 +1,145 @@
+/** What facts about a server, role and database mean for us, and the statement that puts each fault right. Asks nothing. */
+import { publicationNames } from './publications.js';
+
+export interface ServerFault {
+  readonly code:
+    | 'version'
+    | 'in-recovery'
+    | 'wal-level'
+    | 'replication-slots'
+    | 'wal-senders'
+    | 'role-replication'
+    | 'role-create'
+    | 'wal-keep-size'
+    | 'migrations'
+    | 'publication'
+    | 'replica-identity';
+  /** A warning does not keep the server from starting. */
+  readonly severity: 'fault' | 'warning';
+  readonly what: string;
+  /** The statement or command that puts it right. */
+  readonly fix: string;
+}
+
+export interface ServerFacts {
+  readonly version: number;
+  readonly in_recovery: boolean;
+  readonly wal_level: string;
+  readonly has_slot: boolean;
+  readonly slot_active: boolean;
+  readonly slots: number;
+  readonly max_slots: number;
+  readonly senders: number;
+  readonly max_senders: number;
+  readonly keep_size_mb: number;
+  readonly role: string;
+  readonly may_replicate: boolean;
+  readonly may_create: boolean;
+  readonly database: string;
+  readonly publications: number;
+  readonly not_full: readonly string[];
+}
+
+/** Worst first within its kind. */
+export function faultsOf(facts: ServerFacts, prefix: string, slot: string): readonly ServerFault[] {
+  const always = [...serverFaults(facts), ...roleFaults(facts), ...diskFaults(facts, slot)];
+  // A standby has what its primary has: nothing can be made or altered there.
+  return facts.in_recovery ? always : [...always, ...publicationFaults(facts, prefix), ...identityFaults(facts)];
+}
+
+function serverFaults(facts: ServerFacts): ServerFault[] {
+  const faults: ServerFault[] = [];
+  if (facts.version < 150_000) {
+    const version = `${Math.floor(facts.version / 10_000)}`;
+    faults.push(fault('version', `PostgreSQL ${version} is too old`, 'use PostgreSQL 15 to 18'));
+  }
+  if (facts.in_recovery) {
+    faults.push(
+      fault('in-recovery', 'this server is a standby', 'set DATABASE_URL to the primary, or SELECT pg_promote();'),
+    );
+  }
+  if (facts.wal_level !== 'logical') {
+    faults.push(
+      fault(
+        'wal-level',
+        `wal_level is ${facts.wal_level}, logical decoding needs logical`,
+        'ALTER SYSTEM SET wal_level = logical; then restart PostgreSQL',
+      ),
+    );
+  }
+  if (!facts.has_slot && facts.slots >= facts.max_slots) {
+    faults.push(
+      fault(
+        'replication-slots',
+        `all ${facts.max_slots} replication slots are taken`,
+        `ALTER SYSTEM SET max_replication_slots = ${facts.max_slots + 5}; then restart PostgreSQL`,
+      ),
+    );
+  }
+  if (!facts.slot_active && facts.senders >= facts.max_senders) {
+    faults.push(
+      fault(
+        'wal-senders',
+        `all ${facts.max_senders} WAL senders are busy`,
+        `ALTER SYSTEM SET max_wal_senders = ${facts.max_senders + 5}; then restart PostgreSQL`,
+      ),
+    );
+  }
+  return faults;
+}
+
+function roleFaults(facts: ServerFacts): ServerFault[] {
+  const role = quoted(facts.role);
+  const faults: ServerFault[] = [];
+  if (!facts.may_replicate) {
+    faults.push(fault('role-replication', `role ${role} may not replicate`, `ALTER ROLE ${role} REPLICATION;`));
+  }
+  if (!facts.may_create) {
+    faults.push(
+      fault(
+        'role-create',
+        `role ${role} may not create publications in this database`,
+        `GRANT CREATE ON DATABASE ${quoted(facts.database)} TO ${role};`,
+      ),
+    );
+  }
+  return faults;
+}
+
+/** A slot nobody reads holds WAL until the disk is full; with a limit it is lost instead, and we resync (D10, D14). */
+function diskFaults(facts: ServerFacts, slot: string): ServerFault[] {
+  if (facts.keep_size_mb >= 0) return [];
+  return [
+    {
+      code: 'wal-keep-size',
+      severity: 'warning',
+      what: `max_slot_wal_keep_size is -1: while nobody reads the slot "${slot}" its WAL can fill the disk`,
+      fix: `ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'; SELECT pg_reload_conf();`,
+    },
+  ];
+}
+
+function publicationFaults(facts: ServerFacts, prefix: string): ServerFault[] {
+  if (facts.publications === 2) return [];
+  const names = publicationNames(prefix);
+  const what = `publication ${names.changes} or ${names.flowEdits} is missing`;
+  return [fault('publication', what, 'portcullis migrate')];
+}
+
+function identityFaults(facts: ServerFacts): ServerFault[] {
+  return facts.not_full.map((table) =>
+    fault(
+      'replica-identity',
+      `${table} does not publish whole old rows`,
+      `ALTER TABLE ${quoted(table)} REPLICA IDENTITY FULL;`,
+    ),
+  );
+}
+
+function fault(code: ServerFault['code'], what: string, fix: string): ServerFault {
+  return { code, severity: 'fault', what, fix };
+}
+
+function quoted(identifier: string): string {
+  return `"${identifier.replaceAll('"', '""')}"`;
+}
