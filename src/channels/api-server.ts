@@ -122,7 +122,7 @@ export class ApiServer {
 
   async #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): Promise<void> {
     socket.on('error', () => socket.destroy());
-    const path = new URL(request.url ?? '', 'http://peer').pathname;
+    const path = pathOf(request);
     const refuse = (refusal: Refusal): void => {
       this.with_.metrics.upgradeAnswered(refusal.status);
       this.with_.log.debug('upgrade.refused', { path, status: refusal.status, code: refusal.code });
@@ -159,7 +159,7 @@ export class ApiServer {
     path: string,
     incoming: IncomingMessage,
   ): Promise<Accepted<ConnectedClient | ConnectedGateway> | Refusal> {
-    const role = roleOf(path);
+    const role = PATHS.get(path);
     if (!role || !this.#paths.has(path)) return NOT_FOUND;
     if (this.#isDraining) return comeBack('draining', 2);
     const request = requestOf(incoming);
@@ -203,9 +203,16 @@ export class ApiServer {
   }
 }
 
-function roleOf(path: string): DeviceRole | undefined {
-  if (path === '/client/websocket') return 'client';
-  return path === '/gateway/websocket' ? 'gateway' : undefined;
+const PATHS: ReadonlyMap<string, DeviceRole> = new Map([
+  ['/client/websocket', 'client'],
+  ['/gateway/websocket', 'gateway'],
+]);
+
+/** The served path without the prefix that an operator may have given the peers' API URL (wire-protocol.md 1.1). */
+function pathOf(request: IncomingMessage): string {
+  const path = (request.url ?? '').split('?', 1).join('');
+  for (const served of PATHS.keys()) if (path.endsWith(served)) return served;
+  return path;
 }
 
 function requestOf(incoming: IncomingMessage): UpgradeRequest {

@@ -14,7 +14,7 @@ import type { CommitSink } from '../core/ports/commit-sink.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Freshness } from '../core/ports/freshness.js';
-import type { HydrationReader } from '../core/ports/hydration-reader.js';
+import type { HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { ViewBacklog } from '../core/ports/view-backlog.js';
 import type { Clock } from '../core/support/clock.js';
@@ -37,6 +37,8 @@ export interface StoreDependencies {
   readonly flowRecords: FlowRecords;
   readonly freshness: Freshness;
   readonly views: ViewBacklog;
+  /** What was visible when the slot was made (events.md B.4.2). */
+  readonly startSnapshot: () => XidSnapshot | undefined;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -59,13 +61,15 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
   readonly #hydrations: HydrationQueue;
   readonly #connects = new ConnectMessages();
   #accepted: Position = 0n;
-  #settling = false;
+  #cancelSettle: (() => void) | undefined;
+  #isClosed = false;
 
   constructor(
     private readonly with_: StoreDependencies,
     private readonly options: StoreOptions,
   ) {
-    this.#hydrations = new HydrationQueue(with_.reader, options.hydrationConcurrency);
+    const { reader, startSnapshot, clock } = with_;
+    this.#hydrations = new HydrationQueue(reader, options.hydrationConcurrency, startSnapshot, clock);
   }
 
   // ---- CommitSink: the stream ------------------------------------------------------------------------------------
@@ -193,6 +197,14 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
     this.#reportFaults(store);
   }
 
+  /** The process ends: nothing is read, kept or waited for any more. */
+  close(): void {
+    this.#isClosed = true;
+    this.#cancelSettle?.();
+    for (const slot of this.#slots.values()) slot.cancelIdle?.();
+    this.#slots.clear();
+  }
+
   #release(accountId: AccountId, slot: Slot): void {
     slot.handles -= 1;
     if (slot.handles > 0 || this.#slots.get(accountId) !== slot) return;
@@ -260,9 +272,8 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
   }
 
   #settleSoon(): void {
-    if (this.#settling) return;
-    this.#settling = true;
-    this.with_.clock.after(SETTLE_EVERY_MS, () => void this.#settle());
+    if (this.#isClosed) return;
+    this.#cancelSettle ??= this.with_.clock.after(SETTLE_EVERY_MS, () => void this.#settle());
   }
 
   async #settle(): Promise<void> {
@@ -271,7 +282,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
     } catch (error) {
       this.with_.log.debug('store.settle-failed', { error });
     }
-    this.#settling = false;
+    this.#cancelSettle = undefined;
     if (!this.#ring.isEmpty) this.#settleSoon();
   }
 

@@ -1,0 +1,215 @@
+/** The only place that knows every module; binds ports to implementations. */
+import { type DynamicModule, Module, type Provider } from '@nestjs/common';
+import { ModuleRef } from '@nestjs/core';
+import { AccountBroadcaster } from './broadcaster/account-broadcaster.js';
+import { ChannelsModule } from './channels/channels.module.js';
+import type { Config } from './config/config.js';
+import { parseRange } from './core/authorizer/ip-ranges.js';
+import { ACCOUNT_STORES } from './core/ports/account-stores.js';
+import { ACCOUNT_STREAMS } from './core/ports/account-streams.js';
+import { CHANGE_LOG, type ChangeLog } from './core/ports/change-log.js';
+import { COMMIT_SINK, type CommitSink } from './core/ports/commit-sink.js';
+import { CONNECTS } from './core/ports/connects.js';
+import { FLOW_RECORDS } from './core/ports/flow-records.js';
+import { HYDRATION_READER } from './core/ports/hydration-reader.js';
+import { METRICS, type Metrics } from './core/ports/metrics.js';
+import { PRESENCE } from './core/ports/presence.js';
+import { READINESS, type Readiness } from './core/ports/readiness.js';
+import { VIEW_BACKLOG } from './core/ports/view-backlog.js';
+import type { Clock, Random } from './core/support/clock.js';
+import type { Logger } from './core/support/logger.js';
+import type { Scheduler } from './core/support/scheduler.js';
+import { BatchedFlowRecords } from './db/batched-flow-records.js';
+import { type Database, openDatabase } from './db/open-database.js';
+import { PostgresChangeLog } from './db/postgres-change-log.js';
+import { PostgresConnects } from './db/postgres-connects.js';
+import { PostgresHydrationReader } from './db/postgres-hydration-reader.js';
+import { publicationNames, reconcilePublications } from './db/publications.js';
+import { runStatement } from './db/run-statement.js';
+import { HealthModule } from './health/health.module.js';
+import { PrometheusMetrics } from './health/prometheus-metrics.js';
+import { LocalPresence } from './presence/local-presence.js';
+import { REPLICATION, type Replication } from './replication/replication.js';
+import { ReplicationModule, type ReplicationSetup } from './replication/replication.module.js';
+import { AccountStoreRegistry } from './store/account-store-registry.js';
+import { DrainState } from './drain-state.js';
+
+export interface Runtime {
+  readonly config: Config;
+  readonly databaseUrl: string;
+  /** Of this process start; sessions name it (D22). */
+  readonly epoch: bigint;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Logger;
+}
+
+export const DATABASE = Symbol('Database');
+
+@Module({})
+export class AppModule {
+  static with(runtime: Runtime): DynamicModule {
+    const ports = PortsModule.with(runtime);
+    return {
+      module: AppModule,
+      imports: [
+        ports,
+        ReplicationModule.register({
+          inject: [COMMIT_SINK, CHANGE_LOG, METRICS, DATABASE],
+          useFactory: (sink: CommitSink, changeLog: ChangeLog, metrics: Metrics, database: Database) =>
+            replicationSetup(runtime, sink, changeLog, metrics, database),
+        }),
+        ChannelsModule.with({ ...runtime, ...channelOptions(runtime.config) }),
+        HealthModule,
+      ],
+    };
+  }
+}
+
+/** What every module may ask for: one implementation per port. */
+@Module({})
+class PortsModule {
+  static with(runtime: Runtime): DynamicModule {
+    const providers = portProviders(runtime);
+    return { module: PortsModule, global: true, providers, exports: providers };
+  }
+}
+
+function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Provider[] {
+  return [
+    { provide: PrometheusMetrics, useFactory: () => new PrometheusMetrics() },
+    { provide: METRICS, useExisting: PrometheusMetrics },
+    {
+      provide: DATABASE,
+      inject: [METRICS],
+      useFactory: (metrics: Metrics) =>
+        openDatabase(databaseUrl, {
+          max: config.databasePoolSize,
+          onQuery: (question, ms) => {
+            metrics.queried(question, ms);
+          },
+        }),
+    },
+    { provide: CHANGE_LOG, inject: [DATABASE], useFactory: (database: Database) => new PostgresChangeLog(database) },
+    {
+      provide: HYDRATION_READER,
+      inject: [DATABASE],
+      useFactory: (database: Database) => new PostgresHydrationReader(database),
+    },
+    {
+      provide: FLOW_RECORDS,
+      inject: [DATABASE],
+      useFactory: (database: Database) => new BatchedFlowRecords(database, clock, log),
+    },
+    {
+      provide: CONNECTS,
+      inject: [DATABASE],
+      useFactory: (database: Database) => new PostgresConnects(database, epoch),
+    },
+    { provide: ACCOUNT_STREAMS, useFactory: () => new AccountBroadcaster(log) },
+    { provide: PRESENCE, useFactory: () => new LocalPresence() },
+    { provide: DrainState, useFactory: () => new DrainState() },
+    {
+      provide: AccountStoreRegistry,
+      inject: [HYDRATION_READER, ACCOUNT_STREAMS, FLOW_RECORDS, METRICS, DrainState, ModuleRef],
+      useFactory: (
+        reader: PostgresHydrationReader,
+        streams: AccountBroadcaster,
+        flowRecords: BatchedFlowRecords,
+        metrics: Metrics,
+        drain: DrainState,
+        modules: ModuleRef,
+      ) => {
+        // The stores feed on the stream and the stream on the stores: each asks for the other when it needs it.
+        const replication = (): Replication => modules.get<Replication>(REPLICATION, { strict: false });
+        const views = () => modules.get<{ oldestPosition(): bigint | undefined }>(VIEW_BACKLOG, { strict: false });
+        return new AccountStoreRegistry(
+          {
+            ...{ reader, streams, flowRecords, clock, metrics, log },
+            freshness: {
+              // While we drain the stream stands still: nothing new is granted (D40).
+              isFresh: () => !drain.isDraining && replication().freshness.isFresh(),
+              staleBecause: () => replication().freshness.staleBecause(),
+            },
+            views: { oldestPosition: () => views().oldestPosition() },
+            startSnapshot: () => replication().startSnapshot(),
+          },
+          {
+            idleTtlMs: config.storeIdleTtlMs,
+            hydrationConcurrency: config.hydrationConcurrency,
+            resyncLimitMs: RESYNC_LIMIT_MS,
+          },
+        );
+      },
+    },
+    { provide: COMMIT_SINK, useExisting: AccountStoreRegistry },
+    { provide: ACCOUNT_STORES, useExisting: AccountStoreRegistry },
+    {
+      provide: READINESS,
+      inject: [AccountStoreRegistry, DrainState, ModuleRef],
+      useFactory: (stores: AccountStoreRegistry, drain: DrainState, modules: ModuleRef): Readiness => ({
+        problems: () => {
+          const stale = modules.get<Replication>(REPLICATION, { strict: false }).freshness.staleBecause();
+          return [...(drain.isDraining ? ['shutting down'] : []), ...(stale === undefined ? [] : [stale])];
+        },
+        appliedPosition: () => stores.appliedPosition(),
+      }),
+    },
+  ];
+}
+
+/** An account that cannot be read again for this long is closed: its peers come back to a fresh read (events.md B.9). */
+const RESYNC_LIMIT_MS = 60_000;
+
+function replicationSetup(
+  { config, databaseUrl, clock, random, scheduler, log }: Runtime,
+  sink: CommitSink,
+  changeLog: ChangeLog,
+  metrics: Metrics,
+  database: Database,
+): ReplicationSetup {
+  const names = publicationNames(config.publicationPrefix);
+  return {
+    options: {
+      databaseUrl,
+      slot: config.replicationSlot,
+      publications: [names.changes, names.flowEdits],
+      messagePrefix: config.publicationPrefix,
+      heartbeatIntervalMs: config.heartbeatIntervalMs,
+      staleAfterMs: config.staleAfterMs,
+      maxPendingBytes: config.maxPendingBytes,
+      maxTxChanges: config.maxTxChanges,
+      maxTxBytes: config.maxTxBytes,
+    },
+    ports: {
+      ...{ sink, changeLog, clock, scheduler, random, metrics, log },
+      run: (text, values) => runStatement(database, 'heartbeat', text, values),
+      reconcilePublications: async () => {
+        const changes = await reconcilePublications(database, config.publicationPrefix);
+        if (changes.some(({ what }) => what === 'created')) return 'created';
+        return changes.length > 0 ? 'altered' : 'unchanged';
+      },
+    },
+  };
+}
+
+function channelOptions(config: Config) {
+  const { joinTimeoutMs, maxOutboundBytes, maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades } = config;
+  return {
+    sockets: {
+      client: { idleMs: config.clientIdleMs, joinTimeoutMs, maxOutboundBytes },
+      gateway: { idleMs: config.gatewayIdleMs, joinTimeoutMs, maxOutboundBytes },
+    },
+    api: {
+      ...{ maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades },
+      trustedProxies: config.trustedProxies.flatMap(
+        ([address, length]) => parseRange(`${address.toString()}/${length}`) ?? [],
+      ),
+    },
+    limits: { maxUnansweredFlows: config.maxUnansweredFlows, mailboxLimit: MAILBOX_LIMIT },
+  };
+}
+
+/** Tasks run as they are posted; only one that posts while it runs makes a queue. More than this is a runaway. */
+const MAILBOX_LIMIT = 10_000;

@@ -1,0 +1,71 @@
+import { type DynamicModule, Module } from '@nestjs/common';
+import { RefSealer } from '../core/derivations/sealed-ref.js';
+import { ACCOUNT_STORES, type AccountStores } from '../core/ports/account-stores.js';
+import { ACCOUNT_STREAMS, type AccountStreams } from '../core/ports/account-streams.js';
+import { CONNECTS, type Connects } from '../core/ports/connects.js';
+import { FLOW_RECORDS, type FlowRecords } from '../core/ports/flow-records.js';
+import { METRICS, type Metrics } from '../core/ports/metrics.js';
+import { PRESENCE, type Presence } from '../core/ports/presence.js';
+import { VIEW_BACKLOG } from '../core/ports/view-backlog.js';
+import type { Clock, Random } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import type { Scheduler } from '../core/support/scheduler.js';
+import { ApiServer, type ApiServerOptions } from './api-server.js';
+import type { ChannelLimits } from './channel-services.js';
+import { ClientGateway } from './client/client.gateway.js';
+import { GatewayGateway } from './gateway/gateway.gateway.js';
+import { SocketFactory, type SocketTimes } from './socket-factory.js';
+import { Authenticator } from './upgrade/authenticator.js';
+import { ViewScheduler } from './view-scheduler.js';
+
+export interface ChannelsSetup {
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
+  readonly log: Logger;
+  readonly api: ApiServerOptions;
+  readonly sockets: SocketTimes;
+  readonly limits: ChannelLimits;
+}
+
+/** Bytes of the key that seals refs: made here, kept nowhere else, gone with the process (D29). */
+const SEAL_KEY_BYTES = 32;
+
+@Module({})
+export class ChannelsModule {
+  static with({ clock, random, scheduler, log, api, sockets, limits }: ChannelsSetup): DynamicModule {
+    return {
+      module: ChannelsModule,
+      providers: [
+        { provide: VIEW_BACKLOG, useFactory: () => new ViewScheduler(scheduler) },
+        {
+          provide: ApiServer,
+          inject: [CONNECTS, METRICS],
+          useFactory: (connects: Connects, metrics: Metrics) =>
+            new ApiServer(new Authenticator(connects, api.trustedProxies, clock, random), api, {
+              ...{ clock, random, metrics, log },
+            }),
+        },
+        {
+          provide: SocketFactory,
+          inject: [ACCOUNT_STORES, ACCOUNT_STREAMS, PRESENCE, FLOW_RECORDS, METRICS, VIEW_BACKLOG],
+          useFactory: (
+            stores: AccountStores,
+            streams: AccountStreams,
+            presence: Presence,
+            flowRecords: FlowRecords,
+            metrics: Metrics,
+            views: ViewScheduler,
+          ) => {
+            const sealer = new RefSealer(random.bytes(SEAL_KEY_BYTES), random);
+            const ports = { stores, streams, presence, flowRecords, metrics };
+            return new SocketFactory({ ...ports, sealer, views, clock, random, log, limits }, sockets);
+          },
+        },
+        ClientGateway,
+        GatewayGateway,
+      ],
+      exports: [ApiServer, VIEW_BACKLOG],
+    };
+  }
+}

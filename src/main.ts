@@ -1,0 +1,237 @@
+/** Reads the configuration, starts the database if it is ours, builds the app, and handles signals. */
+import 'reflect-metadata';
+import { pathToFileURL } from 'node:url';
+import { NestFactory } from '@nestjs/core';
+import type { INestApplication } from '@nestjs/common';
+import { AppModule, DATABASE } from './app.module.js';
+import { ApiServer } from './channels/api-server.js';
+import { PhoenixSocketAdapter } from './channels/phoenix-socket-adapter.js';
+import type { Config } from './config/config.js';
+import { ConfigError } from './config/config-error.js';
+import { readConfig } from './config/read-config.js';
+import { FLOW_RECORDS, type FlowRecords } from './core/ports/flow-records.js';
+import type { Logger } from './core/support/logger.js';
+import { checkServer } from './db/check-server.js';
+import { markClean, openEpoch } from './db/epochs.js';
+import { Housekeeping } from './db/housekeeping.js';
+import { migrateToLatest } from './db/migrate.js';
+import { type Database, openDatabase } from './db/open-database.js';
+import { DrainState } from './drain-state.js';
+import { EmbeddedPostgresError } from './embedded/embedded-postgres-error.js';
+import { type EmbeddedPostgres, startEmbedded } from './embedded/start-embedded.js';
+import { REPLICATION, type Replication } from './replication/replication.js';
+import { AccountStoreRegistry } from './store/account-store-registry.js';
+import { createLogger } from './system/logger.js';
+import { SystemClock } from './system/system-clock.js';
+import { SystemRandom } from './system/system-random.js';
+import { SystemScheduler } from './system/system-scheduler.js';
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** A server that accepts peers. */
+export interface RunningServer {
+  /** `http://host:port` where peers connect. */
+  readonly api: string;
+  readonly ops: string;
+  /** With the password only when the database is the embedded one. */
+  readonly database: string;
+  /** Drains and ends, the embedded database last (D40). Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** The database cannot serve us; `message` names each fault with the statement that fixes it. */
+export class DatabaseUnfitError extends Error {}
+
+/** The start was given up by a signal; everything begun has been undone. */
+class StartAbandonedError extends Error {}
+
+/**
+ * Brings up everything and resolves when peers are accepted. Throws ConfigError, EmbeddedPostgresError,
+ * DatabaseUnfitError; nothing is left running then.
+ */
+export async function startServer(env: Environment, signal?: AbortSignal): Promise<RunningServer> {
+  const config = readConfig(env);
+  const log = createLogger({ level: config.logLevel, format: config.logFormat });
+  for (const warning of config.warnings) log.warn('config.odd', { warning });
+  const embedded = config.databaseUrl === undefined ? await startEmbedded({ dataDir: config.dataDir, log }) : undefined;
+  try {
+    return await startOn(config, config.databaseUrl ?? embedded?.url ?? '', embedded, log, signal);
+  } catch (error) {
+    await embedded?.stop();
+    throw error;
+  }
+}
+
+async function startOn(
+  config: Config,
+  databaseUrl: string,
+  embedded: EmbeddedPostgres | undefined,
+  log: Logger,
+  signal: AbortSignal | undefined,
+): Promise<RunningServer> {
+  const clock = new SystemClock();
+  const epoch = await prepareDatabase(config, databaseUrl, log);
+  const runtime = {
+    config,
+    databaseUrl,
+    epoch,
+    clock,
+    log,
+    random: new SystemRandom(),
+    scheduler: new SystemScheduler(),
+  };
+  const app = await NestFactory.create(AppModule.with(runtime), { logger: false, abortOnError: false });
+  const api = app.get(ApiServer);
+  const database = app.get<Database>(DATABASE);
+  const replication = app.get<Replication>(REPLICATION);
+  const housekeeping = new Housekeeping(database, config.changeLogRetentionDays, clock, log);
+  app.useWebSocketAdapter(new PhoenixSocketAdapter(api));
+
+  const stop = once(async () => {
+    log.info('server.draining');
+    app.get(DrainState).isDraining = true;
+    api.beginDrain();
+    housekeeping.stop();
+    await replication.stop();
+    await app.get<FlowRecords>(FLOW_RECORDS).flush();
+    await markClean(database, epoch, clock.now());
+    await api.drain(config.drainSeconds * 1000);
+    await app.close();
+    app.get(AccountStoreRegistry).close();
+    await database.close();
+    await embedded?.stop();
+    log.info('server.stopped');
+  });
+
+  try {
+    const ops = await listenOps(app, config);
+    replication.start();
+    await untilFresh(replication, clock, log, signal);
+    housekeeping.start();
+    const port = await api.listen(config.apiHost, config.apiPort);
+    log.info('server.ready');
+    return {
+      api: `http://${bracketed(config.apiHost)}:${port}`,
+      ops,
+      database: embedded ? databaseUrl : masked(databaseUrl),
+      stop,
+    };
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+}
+
+/** Migrated, fit, and with this start's epoch opened. */
+async function prepareDatabase(config: Config, databaseUrl: string, log: Logger): Promise<bigint> {
+  const database = openDatabase(databaseUrl, { max: 1 });
+  try {
+    const before = await checkServer(database, { prefix: config.publicationPrefix, slot: config.replicationSlot });
+    refuseUnfit(before.filter((fault) => !MIGRATION_MENDS.has(fault.code)));
+    const applied = await migrateToLatest(databaseUrl, { publicationPrefix: config.publicationPrefix });
+    if (applied.length > 0) log.info('database.migrated', { applied });
+    refuseUnfit(await checkServer(database, { prefix: config.publicationPrefix, slot: config.replicationSlot }));
+    return await openEpoch(database);
+  } finally {
+    await database.close();
+  }
+}
+
+const MIGRATION_MENDS = new Set(['migrations', 'publication', 'replica-identity']);
+
+function refuseUnfit(faults: Awaited<ReturnType<typeof checkServer>>): void {
+  const errors = faults.filter((fault) => fault.severity === 'fault');
+  if (errors.length === 0) return;
+  const lines = errors.map(({ what, fix }) => `  - ${what}\n    fix: ${fix}`);
+  throw new DatabaseUnfitError(`this database cannot serve Portcullis:\n${lines.join('\n')}`);
+}
+
+async function listenOps(app: INestApplication, config: Config): Promise<string> {
+  await app.listen(config.opsPort, config.opsHost);
+  const { port } = (app.getHttpServer() as { address(): { port: number } }).address();
+  return `http://${bracketed(config.opsHost)}:${port}`;
+}
+
+/** Peers are accepted only once the stream is proven: before that nothing could be granted. */
+async function untilFresh(
+  replication: Replication,
+  clock: SystemClock,
+  log: Logger,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  for (let waitedMs = 0; !replication.freshness.isFresh(); waitedMs += 10) {
+    if (signal?.aborted) throw new StartAbandonedError('the start was given up');
+    if (waitedMs > 0 && waitedMs % 5000 === 0) {
+      log.warn('server.waiting-for-stream', { because: replication.freshness.staleBecause() });
+    }
+    await new Promise<void>((resume) => clock.after(10, resume));
+  }
+}
+
+function bracketed(host: string): string {
+  return host.includes(':') ? `[${host}]` : host;
+}
+
+function masked(url: string): string {
+  const shown = new URL(url);
+  if (shown.password !== '') shown.password = '***';
+  return shown.toString();
+}
+
+function once(task: () => Promise<void>): () => Promise<void> {
+  let running: Promise<void> | undefined;
+  return () => (running ??= task());
+}
+
+/** npm and the terminal each deliver Ctrl-C: two within this time are one (D40). */
+const SAME_SIGNAL_MS = 1000;
+
+/** The whole life of the process. Exit code 0 after a drain, 1 when it could not start. */
+export async function runServer(env: Environment): Promise<void> {
+  const clock = new SystemClock();
+  const abandon = new AbortController();
+  let firstSignalAt: number | undefined;
+  let server: RunningServer | undefined;
+  const onSignal = (): void => {
+    const now = clock.now();
+    if (firstSignalAt === undefined) {
+      firstSignalAt = now;
+      abandon.abort();
+      if (server) void stopAndExit(server);
+    } else if (now - firstSignalAt >= SAME_SIGNAL_MS) {
+      process.exit(1); // the exit hook stops the embedded server
+    }
+  };
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, onSignal);
+
+  try {
+    server = await startServer(env, abandon.signal);
+  } catch (error) {
+    if (error instanceof StartAbandonedError) process.exit(0);
+    const isExpected =
+      error instanceof ConfigError || error instanceof DatabaseUnfitError || error instanceof EmbeddedPostgresError;
+    process.stderr.write(`portcullis: ${isExpected ? error.message : describe(error)}\n`);
+    process.exit(1);
+  }
+  if (abandon.signal.aborted) return stopAndExit(server);
+  const { api, ops, database } = server;
+  process.stdout.write(`${JSON.stringify({ event: 'ready', api, ops, database })}\n`);
+}
+
+async function stopAndExit(server: RunningServer): Promise<void> {
+  try {
+    await server.stop();
+    process.exit(0);
+  } catch (error) {
+    process.stderr.write(`portcullis: ${describe(error)}\n`);
+    process.exit(1);
+  }
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await runServer(process.env);
+}

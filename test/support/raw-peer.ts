@@ -1,0 +1,229 @@
+/**
+ * A client or gateway that speaks Phoenix V1 by hand, as the Rust peers do: object frames, number refs. Every frame it
+ * receives is judged by the strict checker; a bad one fails the next call of the test.
+ */
+import { WebSocket } from 'ws';
+import { checkServerFrame, checkServerPing } from './strict-peer.js';
+
+export type Json = Record<string, unknown>;
+
+/** One push or reply as it arrived. */
+export interface Received {
+  readonly event: string;
+  readonly payload: Json;
+  readonly ref: unknown;
+  /** Milliseconds of a monotonic clock. */
+  readonly at: number;
+}
+
+export interface PeerOptions {
+  readonly token: string;
+  readonly externalId: string;
+  /** 44 characters of base64; any valid key when absent. */
+  readonly publicKey?: string;
+  readonly userAgent?: string;
+  readonly name?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** A test that waits longer than this waits for something that does not come. */
+const WAIT_MS = 5000;
+
+export class RawPeer {
+  readonly received: Received[] = [];
+  closeCode: number | undefined;
+  closeReason: string | undefined;
+  #ref = 0;
+  #read = 0;
+  #fault: Error | undefined;
+  readonly #wake = new Set<() => void>();
+
+  private constructor(
+    readonly role: 'client' | 'gateway',
+    readonly ws: WebSocket,
+  ) {
+    ws.on('message', (data: Buffer, isBinary) => {
+      this.#take(data.toString(), isBinary);
+    });
+    ws.on('ping', (data: Buffer) => {
+      this.#judge(() => {
+        checkServerPing(data.toString());
+      });
+    });
+    ws.on('close', (code, reason) => {
+      this.closeCode = code;
+      this.closeReason = reason.toString();
+      this.#wakeAll();
+    });
+    ws.on('error', () => undefined);
+  }
+
+  /** Resolves when the upgrade is accepted; rejects with the HTTP status and body otherwise. */
+  static connect(role: 'client' | 'gateway', wsUrl: string, options: PeerOptions): Promise<RawPeer> {
+    const query = new URLSearchParams({
+      token: options.token,
+      external_id: options.externalId,
+      public_key: options.publicKey ?? keyOf(options.externalId),
+      ...(options.name === undefined ? {} : { name: options.name }),
+    });
+    const userAgent = options.userAgent ?? (role === 'client' ? CLIENT_AGENT : GATEWAY_AGENT);
+    const ws = new WebSocket(`${wsUrl}/${role}/websocket?${query.toString()}`, {
+      perMessageDeflate: false,
+      headers: { 'user-agent': userAgent, ...options.headers },
+    });
+    return new Promise((resolve, reject) => {
+      const peer = new RawPeer(role, ws);
+      ws.once('open', () => {
+        resolve(peer);
+      });
+      ws.once('unexpected-response', (_request, response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () => {
+          reject(new RefusedError(response.statusCode ?? 0, Buffer.concat(chunks).toString(), response.headers));
+        });
+      });
+      ws.once('error', reject);
+    });
+  }
+
+  /** Connects, joins, and resolves with the peer once `init` is here. Everything up to it is read. */
+  static async joined(role: 'client' | 'gateway', wsUrl: string, options: PeerOptions): Promise<RawPeer> {
+    const peer = await RawPeer.connect(role, wsUrl, options);
+    peer.send('phx_join', null);
+    await peer.next('phx_reply');
+    await peer.next('init');
+    return peer;
+  }
+
+  get isClosed(): boolean {
+    return this.closeCode !== undefined;
+  }
+
+  /** Sends a frame on the role's topic and returns its ref. */
+  send(event: string, payload: unknown, topic: string = this.role): number {
+    const ref = this.#ref++;
+    this.ws.send(JSON.stringify({ topic, event, payload, ref }));
+    return ref;
+  }
+
+  /** The payload of the last `init`. */
+  get init(): Json {
+    const init = this.received.findLast(({ event }) => event === 'init');
+    if (!init) throw new Error('no init yet');
+    return init.payload;
+  }
+
+  /** The next frame not read yet; fails when it is another event, or none comes. */
+  async next(event: string): Promise<Json> {
+    await this.#until(() => this.received.length > this.#read, `a ${event}`);
+    const frame = this.received[this.#read];
+    if (frame?.event !== event) throw new Error(`expected ${event}, got ${JSON.stringify(frame)}`);
+    this.#read += 1;
+    return frame.payload;
+  }
+
+  /** Reads on until a frame of this event; what came before it is passed over. */
+  async until(event: string): Promise<Json> {
+    const find = (): number => this.received.findIndex((frame, i) => i >= this.#read && frame.event === event);
+    await this.#until(() => find() >= 0, `a ${event}`);
+    this.#read = find() + 1;
+    return this.received[this.#read - 1]?.payload ?? {};
+  }
+
+  /** Frames not read yet, as `[event, payload]`, and reads them. */
+  drain(): [string, Json][] {
+    const frames = this.received.slice(this.#read);
+    this.#read = this.received.length;
+    this.check();
+    return frames.map(({ event, payload }) => [event, payload]);
+  }
+
+  /** Everything the server had queued for this peer before the call has arrived: a heartbeat went there and back. */
+  async settled(): Promise<void> {
+    const ref = this.send('heartbeat', {}, 'phoenix');
+    const isAnswer = (frame: Received): boolean => frame.event === 'phx_reply' && frame.ref === ref;
+    await this.#until(() => this.received.some(isAnswer), 'the heartbeat reply');
+    this.received.splice(this.received.findIndex(isAnswer), 1);
+  }
+
+  async closed(): Promise<number> {
+    await this.#until(() => this.isClosed, 'the close');
+    return this.closeCode ?? 0;
+  }
+
+  /** Throws when a frame was not what a real peer can read. */
+  check(): void {
+    if (this.#fault) throw this.#fault;
+  }
+
+  close(): Promise<number> {
+    this.ws.close();
+    return this.closed();
+  }
+
+  #take(text: string, isBinary: boolean): void {
+    this.#judge(() => {
+      if (isBinary) throw new Error('a binary frame');
+      checkServerFrame(this.role, text);
+    });
+    const { event, payload, ref } = JSON.parse(text) as { event: string; payload: Json; ref: unknown };
+    this.received.push({ event, payload, ref, at: performance.now() });
+    this.#wakeAll();
+  }
+
+  #judge(check: () => void): void {
+    try {
+      check();
+    } catch (error) {
+      this.#fault ??= error as Error;
+    }
+  }
+
+  #wakeAll(): void {
+    for (const wake of [...this.#wake]) wake();
+  }
+
+  #until(isTrue: () => boolean, what: string): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const look = (): void => {
+        if (this.#fault) done(this.#fault);
+        else if (isTrue()) done();
+        else if (this.isClosed) done(new Error(`${this.role} closed (${this.closeCode}) while waiting for ${what}`));
+      };
+      const done = (error?: Error): void => {
+        clearTimeout(timer);
+        this.#wake.delete(look);
+        if (error) reject(error);
+        else resolve();
+      };
+      const timer = setTimeout(() => {
+        const tail = JSON.stringify(this.received.slice(this.#read));
+        done(new Error(`${this.role} waited ${WAIT_MS} ms for ${what}; unread: ${tail}`));
+      }, WAIT_MS);
+      this.#wake.add(look);
+      look();
+    });
+  }
+}
+
+/** An upgrade that was answered with something else than 101. */
+export class RefusedError extends Error {
+  constructor(
+    readonly status: number,
+    readonly body: string,
+    readonly headers: Readonly<Record<string, string | string[] | undefined>>,
+  ) {
+    super(`refused with ${status}: ${body}`);
+  }
+}
+
+const CLIENT_AGENT = 'Ubuntu/24.4.0 connlib/1.5.3 (x86_64; 6.8.0)';
+const GATEWAY_AGENT = 'Linux/6.8.0 connlib/1.4.16 (x86_64)';
+
+/** A valid public key of its own for each device. */
+export function keyOf(externalId: string): string {
+  const bytes = Buffer.alloc(32, 9);
+  bytes.write(externalId.slice(-31));
+  return bytes.toString('base64');
+}
