@@ -1,5 +1,6 @@
 /** Reads the configuration, starts the database if it is ours, builds the app, and handles signals. */
 import 'reflect-metadata';
+import { env } from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { NestFactory } from '@nestjs/core';
 import type { INestApplication } from '@nestjs/common';
@@ -233,5 +234,5 @@ function describe(error: unknown): string {
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  await runServer(process.env);
+  await runServer(env);
 }

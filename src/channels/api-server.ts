@@ -70,7 +70,7 @@ export class ApiServer {
       perMessageDeflate: false,
       maxPayload: options.maxFrameBytes,
       maxFragments: MAX_FRAGMENTS,
-    } as ConstructorParameters<typeof WebSocketServer>[0]);
+    });
     this.#http.on('upgrade', (request, socket, head) => {
       void this.#upgrade(request, socket, head);
     });
@@ -149,7 +149,6 @@ export class ApiServer {
       this.with_.log.warn('upgrade.failed', { path, error });
       if (!isAnswered) refuse(comeBack('unavailable', 1));
     } finally {
-      isAnswered = true;
       cancelDeadline();
       this.#upgrading -= 1;
     }

@@ -46,7 +46,7 @@ class Roster<Id extends string, P extends Peer> {
 
   enter(id: Id, peer: P): () => void {
     let peers = this.#accounts.get(peer.accountId);
-    if (!peers) this.#accounts.set(peer.accountId, (peers = new Map()));
+    if (!peers) this.#accounts.set(peer.accountId, (peers = new Map<Id, P>()));
     const other = peers.get(id);
     if (other && other.upgradeNumber > peer.upgradeNumber) {
       peer.evict();

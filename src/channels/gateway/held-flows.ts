@@ -4,6 +4,7 @@
  * and queued row together, so that no commit falls in between (S2).
  */
 import { authorizeFlow, UNLIMITED_GRANT_MS, type Allowed, type Decision } from '../../core/authorizer/authorize.js';
+import { nextTransition } from '../../core/authorizer/conditions.js';
 import type { Flow, FlowTable, Grant } from '../../core/authorizer/flow-table.js';
 import { sameShape, shapeOf, type FlowRecord, type RevokedReason, type StoredFlow } from '../../core/model/flow.js';
 import type { ClientId, FlowId, ResourceId } from '../../core/model/ids.js';
@@ -21,7 +22,7 @@ interface Held {
   readonly flow: Flow;
   /** What the gateway enforces: the first `authorize_flow`'s, moved only by an expiry message or `init` (D20a). */
   heldExpiry: EpochMs;
-  readonly end: Alarm;
+  readonly alarm: Alarm;
   /** Whether the row of the current grant is in the database. */
   isRecorded: boolean;
   onRecorded: (() => void)[];
@@ -34,6 +35,9 @@ export interface Restored {
   /** Clients of which every stored pair is unjustified: the gateway prunes only clients it finds listed (D22). */
   readonly emptied: readonly ClientId[];
 }
+
+/** A grant without end is renewed this long before its date: far more than the 60 s that D20a asks for. */
+const RENEW_BEFORE_MS = 60 * 60 * 1000;
 
 export class HeldFlows {
   readonly #held = new Map<Flow, Held>();
@@ -74,7 +78,7 @@ export class HeldFlows {
   served(): ServedPair[] {
     for (const held of this.#held.values()) {
       if (this.#canMoveExpiry) held.heldExpiry = held.flow.grant.expiresAt;
-      held.end.set(Math.min(held.heldExpiry, held.flow.grant.expiresAt));
+      this.#arm(held);
     }
     return this.all().map(servedPair);
   }
@@ -119,7 +123,7 @@ export class HeldFlows {
       held.heldExpiry = flow.grant.expiresAt;
       if (differs) this.socket.push('access_authorization_expiry_updated', expiryUpdated(servedPair(flow)));
     }
-    held.end.set(Math.min(held.heldExpiry, flow.grant.expiresAt));
+    this.#arm(held);
   }
 
   /** Runs `then` once the row of the flow is in the database; at once if it is (D21, gateways before 1.4.13). */
@@ -232,8 +236,8 @@ export class HeldFlows {
   #grantOf(allowed: Allowed, old: Grant | undefined): Grant {
     const isUnlimited = allowed.until === null;
     const now = this.#now();
-    const renewal = isUnlimited && old?.isUnlimited && old.expiresAt > now ? old.expiresAt : now + UNLIMITED_GRANT_MS;
-    const expiresAt = allowed.until ?? renewal;
+    const lasts = isUnlimited && old?.isUnlimited && old.expiresAt - now > RENEW_BEFORE_MS;
+    const expiresAt = allowed.until ?? (lasts ? old.expiresAt : now + UNLIMITED_GRANT_MS);
     const { policyId, membershipId, tokenId } = allowed;
     if (old?.policyId === policyId && old.tokenId === tokenId && old.expiresAt === expiresAt) return old;
     return { flowId: this.with_.random.uuid() as FlowId, policyId, membershipId, tokenId, expiresAt, isUnlimited };
@@ -245,26 +249,45 @@ export class HeldFlows {
     this.#table.regrant(flow, grant);
     this.#record(flow, clientRemoteIp);
     const held = this.#held.get(flow);
-    held?.end.set(Math.min(held.heldExpiry, grant.expiresAt));
+    if (held) this.#arm(held);
   }
 
   #hold(flow: Flow, heldExpiry: EpochMs, isRecorded: boolean): void {
-    const end = new Alarm(this.with_.clock, () => {
+    const alarm = new Alarm(this.with_.clock, () => {
       this.post(() => {
-        this.#ended(flow);
+        this.#timeCame(flow);
       });
     });
-    end.set(Math.min(heldExpiry, flow.grant.expiresAt));
-    this.#held.set(flow, { flow, heldExpiry, end, isRecorded, onRecorded: [] });
+    const held = { flow, heldExpiry, alarm, isRecorded, onRecorded: [] };
+    this.#held.set(flow, held);
+    this.#arm(held);
   }
 
-  /** The gateway's clock is only a backstop: at the end of every pair we say so ourselves (D20a). */
-  #ended(flow: Flow): void {
+  /**
+   * Wakes at the pair's end; before it wherever time alone can change the decision, so that a window that opens moves
+   * the expiry while the gateway still holds the pair; and early enough to renew a grant that nothing ends (D18, D20a).
+   */
+  #arm({ flow, heldExpiry, alarm }: Held): void {
+    const { grant } = flow;
+    const now = this.#now();
+    let at = Math.min(heldExpiry, grant.expiresAt);
+    if (grant.isUnlimited && this.#canMoveExpiry) at = Math.min(at, grant.expiresAt - RENEW_BEFORE_MS);
+    for (const policy of this.handle.state.policiesOfResource(flow.resourceId)) {
+      at = Math.min(at, nextTransition(policy.conditions, now) ?? Infinity);
+    }
+    alarm.set(at);
+  }
+
+  /**
+   * At the end of every pair we say so ourselves: the gateway's clock is only a backstop. What is allowed from the same
+   * instant on needs a new flow, since the gateway may have dropped the pair already (D20a).
+   */
+  #timeCame(flow: Flow): void {
     const held = this.#held.get(flow);
     if (!held) return;
-    if (!this.#canMoveExpiry && held.heldExpiry <= this.#now()) this.lose(flow, 'expired', null);
+    if (Math.min(held.heldExpiry, flow.grant.expiresAt) <= this.#now()) this.lose(flow, 'expired', null);
     else this.reconsider(flow, null);
-    if (this.#held.has(flow)) held.end.set(Math.min(held.heldExpiry, flow.grant.expiresAt));
+    if (this.#held.has(flow)) this.#arm(held);
   }
 
   #record(flow: Flow, clientRemoteIp: string | null): void {
@@ -314,7 +337,7 @@ export class HeldFlows {
   }
 
   #forget(flow: Flow): void {
-    this.#held.get(flow)?.end.set(null);
+    this.#held.get(flow)?.alarm.set(null);
     this.#held.delete(flow);
     this.#table.remove(flow);
   }

@@ -53,7 +53,7 @@ export class Authenticator {
     if (!parsed.ok || parsed.kind !== (role satisfies TokenKind)) return INVALID_TOKEN;
     const stored = await this.connects.findToken(parsed.tokenId);
     const digest = digestToken(parsed.nonce, parsed.material, stored?.salt ?? NO_SALT);
-    if (!stored || stored.kind !== role || !digestsEqual(digest, stored.digest)) return INVALID_TOKEN;
+    if (stored?.kind !== role || !digestsEqual(digest, stored.digest)) return INVALID_TOKEN;
     if (stored.expiresAt !== null && stored.expiresAt <= this.clock.now()) return INVALID_TOKEN;
     if (!stored.bearerEnabled) return INVALID_TOKEN;
     // Gateways of a disabled account stay: they hold no client that is let in (decisions section 5).

@@ -49,7 +49,7 @@ type WantedMaps = { readonly [T in AccountTable]: Map<string, AccountTables[T] |
 export class AccountState {
   readonly #tables: TableMaps = emptyTables();
   readonly #faults = new Map<string, readonly StateFault[]>();
-  #newFaults: StateFault[] = [];
+  readonly #newFaults: StateFault[] = [];
 
   readonly #policies = new Map<PolicyId, CompiledPolicy>();
   readonly #groupsByActor = new Map<ActorId, Map<GroupId, MembershipId>>();

@@ -61,7 +61,8 @@ export function clientImpacts(
   };
 
   for (const { before, after } of delta.accounts) {
-    if (!after || after.disabledAt !== null) for (const id of live) on(id, end('refused-on-retry'));
+    const isEnabled = after?.disabledAt === null;
+    if (!isEnabled) for (const id of live) on(id, end('refused-on-retry'));
     else if (!sameValue(before?.config, after.config)) for (const id of live) on(id, lookAtInterface);
   }
   for (const { before, after } of delta.actors) {
