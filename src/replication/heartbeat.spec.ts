@@ -1,0 +1,119 @@
+import { describe, expect, it, jest } from '@jest/globals';
+import { ManualClock } from '../../test/support/manual-clock.js';
+import type { Metrics } from '../core/ports/metrics.js';
+import { Heartbeat } from './heartbeat.js';
+
+function aHeartbeat() {
+  const clock = new ManualClock();
+  const sent: string[] = [];
+  const onBeat = jest.fn();
+  const replicationLag = jest.fn<Metrics['replicationLag']>();
+  const answer = { error: undefined as Error | undefined };
+  const heartbeat = new Heartbeat(
+    { prefix: 'p.hb', nodeId: 'node', publications: ['p_changes'], intervalMs: 5_000, staleAfterMs: 30_000 },
+    {
+      run: async (_sql, values) => {
+        if (answer.error) throw answer.error;
+        sent.push(String(values[1]));
+        return [{ position: '0/100', xmax: '77', publications: '1,2' }];
+      },
+      onBeat,
+      clock,
+      metrics: { replicationLag } as never,
+      log: { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() },
+    },
+  );
+  const settled = async (): Promise<void> => {
+    for (let i = 0; i < 10; i += 1) await Promise.resolve();
+  };
+  const advance = async (ms: number): Promise<void> => {
+    clock.advance(ms);
+    await settled();
+  };
+  return { clock, heartbeat, sent, onBeat, replicationLag, answer, settled, advance };
+}
+
+describe('Heartbeat', () => {
+  it('D14: is not fresh before the first proof, and no longer once the last proof is too old', async () => {
+    const { heartbeat, advance, settled } = aHeartbeat();
+    expect(heartbeat.staleBecause()).toMatch(/no heartbeat/);
+    heartbeat.start();
+    await settled();
+    expect(heartbeat.isFresh()).toBe(false);
+    heartbeat.seen('p.hb', 'node 1');
+    expect(heartbeat.isFresh()).toBe(true);
+    await advance(30_000);
+    expect(heartbeat.isFresh()).toBe(true);
+    await advance(1);
+    expect(heartbeat.staleBecause()).toMatch(/30 s ago/);
+  });
+
+  it('counts the age of the proof from the writing of the message, not from its arrival', async () => {
+    const { heartbeat, advance, settled } = aHeartbeat();
+    heartbeat.start();
+    await settled();
+    await advance(29_000);
+    heartbeat.seen('p.hb', 'node 1');
+    expect(heartbeat.isFresh()).toBe(true);
+    await advance(1_001);
+    expect(heartbeat.isFresh()).toBe(false);
+  });
+
+  it('believes only its own messages, each once, and none it did not write', () => {
+    const { heartbeat } = aHeartbeat();
+    heartbeat.start();
+    heartbeat.seen('p.hb', 'other 1');
+    heartbeat.seen('q.hb', 'node 1');
+    heartbeat.seen('p.hb', 'node 2');
+    heartbeat.seen('p.hb', 'node');
+    expect(heartbeat.isFresh()).toBe(false);
+  });
+
+  it('writes quickly until one has come through, then one per interval, and says what the statement saw', async () => {
+    const { heartbeat, sent, onBeat, advance, settled } = aHeartbeat();
+    heartbeat.start();
+    await settled();
+    await advance(50);
+    await advance(50);
+    expect(sent).toEqual(['node 1', 'node 2', 'node 3']);
+
+    heartbeat.seen('p.hb', 'node 2');
+    await advance(50); // armed before the proof
+    await advance(4_999);
+    expect(sent).toHaveLength(4);
+    await advance(1);
+    expect(sent).toHaveLength(5);
+    expect(onBeat).toHaveBeenLastCalledWith(
+      expect.objectContaining({ xmax: 77n, walPosition: 0x100n, publications: '1,2' }),
+    );
+    heartbeat.stop();
+    await advance(60_000);
+    expect(sent).toHaveLength(5);
+  });
+
+  it('reports lag by one clock, and lets it rise while nothing comes', async () => {
+    const { heartbeat, replicationLag, advance, settled } = aHeartbeat();
+    heartbeat.start();
+    await settled();
+    await advance(40);
+    heartbeat.passed(0xf0n);
+    heartbeat.seen('p.hb', 'node 1');
+    expect(replicationLag).toHaveBeenLastCalledWith(0x10, 40);
+    await advance(20_000); // beats 2 to 5 are written, none is seen
+    expect(replicationLag).toHaveBeenLastCalledWith(0x10, 15_000);
+  });
+
+  it('goes on after a message that could not be written', async () => {
+    const { heartbeat, sent, answer, advance, settled } = aHeartbeat();
+    answer.error = new Error('no connection');
+    heartbeat.start();
+    await settled();
+    answer.error = undefined;
+    await advance(5_000);
+    expect(sent).toEqual(['node 2']);
+    heartbeat.seen('p.hb', 'node 1');
+    expect(heartbeat.isFresh()).toBe(false);
+    heartbeat.seen('p.hb', 'node 2');
+    expect(heartbeat.isFresh()).toBe(true);
+  });
+});

@@ -1,0 +1,158 @@
+import { describe, expect, it, jest } from '@jest/globals';
+import { ManualClock } from '../../test/support/manual-clock.js';
+import type { AccountId } from '../core/model/ids.js';
+import type { ChangeLogEntry } from '../core/ports/change-log.js';
+import type { AssembledCommit } from './open-transaction.js';
+import { Recorder } from './recorder.js';
+
+const ACCOUNT = 'account' as AccountId;
+
+/** A change log whose appends the test lets through or fails, one at a time. */
+class HeldLog {
+  readonly written: ChangeLogEntry[] = [];
+  readonly #waiting: { entries: readonly ChangeLogEntry[]; resolve: () => void; reject: (error: Error) => void }[] = [];
+
+  get appendsUnderWay(): number {
+    return this.#waiting.length;
+  }
+
+  append(entries: readonly ChangeLogEntry[]): Promise<void> {
+    return new Promise((resolve, reject) => this.#waiting.push({ entries, resolve, reject }));
+  }
+
+  enterTimeline(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
+  async letThrough(): Promise<void> {
+    const append = this.#waiting.shift();
+    this.written.push(...(append?.entries ?? []));
+    append?.resolve();
+    await settled();
+  }
+
+  async fail(): Promise<void> {
+    this.#waiting.shift()?.reject(new Error('the database is away'));
+    await settled();
+  }
+}
+
+async function settled(): Promise<void> {
+  for (let i = 0; i < 10; i += 1) await Promise.resolve();
+}
+
+function commitOf(position: bigint, rows: number): AssembledCommit {
+  const recordable = Array.from({ length: rows }, (_, seq) => ({
+    accountId: ACCOUNT,
+    change: { kind: 'insert', table: 'groups', seq, old: null, new: { id: String(seq) } } as const,
+  }));
+  const commit = { position, xid: 1n, committedAt: 0, byAccount: new Map(), global: [], truncates: [] };
+  return {
+    commit: { ...commit, messages: [], resync: new Set(), changeCount: rows },
+    recordable,
+    heldBytes: rows * 10,
+  };
+}
+
+function aRecorder() {
+  const log = { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() };
+  const metrics = { changeLogBacklog: jest.fn() } as never;
+  const clock = new ManualClock();
+  const random = { uuid: () => '', bytes: () => new Uint8Array(), fraction: () => 1 };
+  const changeLog = new HeldLog();
+  return { log, clock, changeLog, recorder: new Recorder({ changeLog, clock, random, metrics, log }) };
+}
+
+describe('ACK-1: Recorder', () => {
+  it('counts a commit as recorded only when its rows are written', async () => {
+    const { recorder, changeLog } = aRecorder();
+    recorder.record(commitOf(10n, 2));
+    expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([0n, 2, 20]);
+    await changeLog.letThrough();
+    expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([10n, 0, 0]);
+    expect(changeLog.written.map(({ position, seq }) => [position, seq])).toEqual([
+      [10n, 0],
+      [10n, 1],
+    ]);
+  });
+
+  it('writes what came meanwhile as one batch, in order, one append at a time', async () => {
+    const { recorder, changeLog } = aRecorder();
+    for (const position of [10n, 20n, 30n]) recorder.record(commitOf(position, 1));
+    expect(changeLog.appendsUnderWay).toBe(1);
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(10n);
+    expect(changeLog.appendsUnderWay).toBe(1);
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(30n);
+    expect(changeLog.written.map(({ position }) => position)).toEqual([10n, 20n, 30n]);
+  });
+
+  it('keeps a commit without rows behind the one before it', async () => {
+    const { recorder, changeLog } = aRecorder();
+    recorder.record(commitOf(5n, 0));
+    expect(recorder.recordedPosition()).toBe(5n);
+    recorder.record(commitOf(10n, 1));
+    recorder.record(commitOf(20n, 0));
+    expect(recorder.recordedPosition()).toBe(5n);
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(20n);
+  });
+
+  it('writes a long commit in parts and counts it when the last part is in', async () => {
+    const { recorder, changeLog } = aRecorder();
+    recorder.record(commitOf(10n, 2_500));
+    await changeLog.letThrough();
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(0n);
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(10n);
+    expect(changeLog.written.map(({ seq }) => seq)).toEqual(Array.from({ length: 2_500 }, (_, seq) => seq));
+  });
+
+  it('tries a failed batch again, for as long as it takes, and says so', async () => {
+    const { recorder, changeLog, clock, log } = aRecorder();
+    recorder.record(commitOf(10n, 1));
+    for (let attempt = 0; attempt < 8; attempt += 1) {
+      await changeLog.fail();
+      expect(changeLog.appendsUnderWay).toBe(0);
+      clock.advance(5_000);
+      await settled();
+    }
+    expect(recorder.recordedPosition()).toBe(0n);
+    expect(log.warn).toHaveBeenCalled();
+    expect(log.error).toHaveBeenCalled();
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(10n);
+  });
+
+  it('forgets its backlog and its position when another branch of history begins, and goes on there', async () => {
+    const { recorder, changeLog, clock } = aRecorder();
+    recorder.record(commitOf(100n, 1));
+    recorder.record(commitOf(200n, 1));
+    await changeLog.fail();
+    await recorder.abandon();
+    expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([0n, 0, 0]);
+    recorder.record(commitOf(10n, 1));
+    await changeLog.letThrough();
+    clock.advance(10_000);
+    expect(recorder.recordedPosition()).toBe(10n);
+    expect(changeLog.written).toHaveLength(1);
+  });
+
+  it('drains until nothing waits, or until the limit', async () => {
+    const { recorder, changeLog, clock } = aRecorder();
+    recorder.record(commitOf(10n, 1));
+    const ended: string[] = [];
+    void recorder.drain(1_000).then(() => ended.push('limit'));
+    await settled();
+    expect(ended).toEqual([]);
+    clock.advance(1_000);
+    await settled();
+    expect(ended).toEqual(['limit']);
+    const drained = recorder.drain(1_000);
+    await changeLog.letThrough();
+    await drained;
+    expect(recorder.recordedPosition()).toBe(10n);
+  });
+});

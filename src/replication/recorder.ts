@@ -1,0 +1,172 @@
+/** Writes what the stream brought to the event store, behind the live fan-out and never awaited by it (D10). */
+import type { Position } from '../core/model/position.js';
+import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
+import type { Metrics } from '../core/ports/metrics.js';
+import type { Clock, Random } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import { BackOff } from './back-off.js';
+import type { AssembledCommit } from './open-transaction.js';
+
+export interface RecorderDependencies {
+  readonly changeLog: ChangeLog;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** Fewer: a statement for every few rows. More: long statements that hold memory twice. */
+const BATCH_ENTRIES = 1_000;
+const BATCH_BYTES = 4 * 1024 * 1024;
+/** So many failures in a row are a person's business: the write-ahead log grows meanwhile. */
+const ALARMING_FAILURES = 5;
+
+interface Pending {
+  readonly assembled: AssembledCommit;
+  /** Changes of it already written. */
+  written: number;
+}
+
+/**
+ * One append at a time, in stream order; what arrives meanwhile makes the next batch. A commit of many rows takes several
+ * appends, and its position counts as recorded only after the last: repeating the first ones does nothing (the key is
+ * epoch, position, seq). A batch that fails is tried again for as long as it takes; until then nothing after it is
+ * recorded, so nothing after it is acknowledged, and PostgreSQL keeps it.
+ */
+export class Recorder {
+  #queue: Pending[] = [];
+  #recorded: Position = 0n;
+  #backlogBytes = 0;
+  #backlogEntries = 0;
+  #isRunning = false;
+  #finished: Promise<void> = Promise.resolve();
+  #isStopped = false;
+  readonly #backOff: BackOff;
+
+  constructor(private readonly with_: RecorderDependencies) {
+    this.#backOff = new BackOff(with_.clock, with_.random);
+  }
+
+  /** Returns at once. */
+  record(assembled: AssembledCommit): void {
+    if (this.#queue.length === 0 && assembled.recordable.length === 0) {
+      this.#recorded = assembled.commit.position;
+      return;
+    }
+    this.#queue.push({ assembled, written: 0 });
+    this.#backlogBytes += assembled.heldBytes;
+    this.#backlogEntries += assembled.recordable.length;
+    this.with_.metrics.changeLogBacklog(this.#backlogEntries);
+    this.#start();
+  }
+
+  /** Every commit up to this position is in the event store. */
+  recordedPosition(): Position {
+    return this.#recorded;
+  }
+
+  backlogBytes(): number {
+    return this.#backlogBytes;
+  }
+
+  backlogEntries(): number {
+    return this.#backlogEntries;
+  }
+
+  /** Resolves when nothing is waiting, or after `limitMs`. */
+  async drain(limitMs: number): Promise<void> {
+    if (!this.#isRunning) return;
+    let cancel = (): void => undefined;
+    const limit = new Promise<void>((resolve) => (cancel = this.with_.clock.after(limitMs, resolve)));
+    await Promise.race([this.#finished, limit]);
+    cancel();
+  }
+
+  /** No append is begun any more. What is not recorded is not acknowledged, so the slot brings it again. */
+  stop(): void {
+    this.#isStopped = true;
+    this.#backOff.interrupt();
+  }
+
+  /** Another branch of history has begun: what waits belongs to the lost one, and its positions will be used again. */
+  async abandon(): Promise<void> {
+    const lost = this.#backlogEntries;
+    this.stop();
+    await this.#finished;
+    this.#queue = [];
+    this.#recorded = 0n;
+    this.#backlogBytes = 0;
+    this.#backlogEntries = 0;
+    this.#isStopped = false;
+    if (lost > 0) this.with_.log.warn('recorder.backlog-abandoned', { entries: lost });
+  }
+
+  #start(): void {
+    if (this.#isRunning || this.#isStopped) return;
+    this.#isRunning = true;
+    this.#finished = this.#run();
+  }
+
+  async #run(): Promise<void> {
+    while (this.#queue.length > 0 && !this.#isStopped) {
+      const batch = nextBatch(this.#queue);
+      try {
+        if (batch.entries.length > 0) await this.with_.changeLog.append(batch.entries);
+        this.#backOff.succeeded();
+        this.#advance(batch);
+      } catch (error) {
+        this.#report(error);
+        await this.#backOff.wait();
+      }
+    }
+    this.#isRunning = false;
+  }
+
+  #advance(batch: Batch): void {
+    for (const { pending, count } of batch.parts) {
+      pending.written += count;
+      this.#backlogEntries -= count;
+      if (pending.written < pending.assembled.recordable.length) continue;
+      this.#recorded = pending.assembled.commit.position;
+      this.#backlogBytes -= pending.assembled.heldBytes;
+    }
+    const firstLeft = this.#queue.findIndex(({ assembled, written }) => written < assembled.recordable.length);
+    this.#queue.splice(0, firstLeft < 0 ? batch.parts.length : Math.min(firstLeft, batch.parts.length));
+    this.with_.metrics.changeLogBacklog(this.#backlogEntries);
+  }
+
+  #report(error: unknown): void {
+    const fields = { error, entries: this.#backlogEntries, bytes: this.#backlogBytes };
+    if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error('recorder.append-failed', fields);
+    else this.with_.log.warn('recorder.append-failed', fields);
+  }
+}
+
+interface Batch {
+  readonly entries: readonly ChangeLogEntry[];
+  /** How many changes of each pending commit, from the queue's head. A commit without changes takes part with 0. */
+  readonly parts: readonly { readonly pending: Pending; readonly count: number }[];
+}
+
+function nextBatch(queue: readonly Pending[]): Batch {
+  const entries: ChangeLogEntry[] = [];
+  const parts: { pending: Pending; count: number }[] = [];
+  let bytes = 0;
+  for (const pending of queue) {
+    if (entries.length >= BATCH_ENTRIES || bytes >= BATCH_BYTES) break;
+    const { commit, recordable, heldBytes } = pending.assembled;
+    const bytesEach = recordable.length === 0 ? 0 : Math.ceil(heldBytes / recordable.length);
+    const room = Math.min(
+      BATCH_ENTRIES - entries.length,
+      Math.max(1, Math.floor((BATCH_BYTES - bytes) / (bytesEach || 1))),
+    );
+    const taken = recordable.slice(pending.written, pending.written + room);
+    for (const { accountId, change } of taken) {
+      const { position, xid, committedAt } = commit;
+      entries.push({ position, seq: change.seq, xid, committedAt, accountId, change });
+    }
+    bytes += taken.length * bytesEach;
+    parts.push({ pending, count: taken.length });
+  }
+  return { entries, parts };
+}

@@ -1,0 +1,266 @@
+/** Keeps one stream of commits flowing from the slot, over connections that break and servers that change (D10, D43). */
+import { formatPosition } from '../core/model/position.js';
+import type { Position } from '../core/model/position.js';
+import type { ChangeLog } from '../core/ports/change-log.js';
+import type { CommitSink } from '../core/ports/commit-sink.js';
+import type { XidSnapshot } from '../core/ports/hydration-reader.js';
+import type { Metrics } from '../core/ports/metrics.js';
+import type { Clock, Random } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import type { Acknowledger } from './acknowledger.js';
+import { BackOff } from './back-off.js';
+import type { CommitIntake } from './commit-intake.js';
+import type { Beat, Heartbeat } from './heartbeat.js';
+import { MalformedWalError } from './malformed-wal-error.js';
+import type { Recorder } from './recorder.js';
+import { ReplicationConnection } from './replication-connection.js';
+import {
+  type Backend,
+  endFormerBackend,
+  type PublicationIdentity,
+  readPublications,
+  readServerIdentity,
+  type ServerIdentity,
+} from './server-identity.js';
+import type { Slot } from './slot.js';
+import { StreamSession } from './stream-session.js';
+import type { XidEpoch } from './xid-epoch.js';
+
+export interface StreamOptions {
+  readonly databaseUrl: string;
+  /** `[a-z0-9_]` each. */
+  readonly publications: readonly string[];
+  readonly applicationName: string;
+  readonly maxPendingBytes: number;
+}
+
+/** What was found and put right: `created` needs a new slot, `altered` that stores are read again (events.md B.7). */
+export type PublicationsOutcome = 'unchanged' | 'altered' | 'created';
+
+export interface StreamDependencies {
+  readonly slot: Slot;
+  readonly intake: CommitIntake;
+  readonly acknowledger: Acknowledger;
+  readonly recorder: Recorder;
+  readonly heartbeat: Heartbeat;
+  readonly xids: XidEpoch;
+  readonly sink: CommitSink;
+  readonly changeLog: ChangeLog;
+  /** Makes the publications what they must be; called before each connection streams. */
+  readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+/** A connection that streamed this long was good: the next failure is a new one and is tried again at once. */
+const GOOD_SESSION_MS = 5_000;
+/** The same bytes could not be read so many times: the slot will never bring others. */
+const MALFORMED_LIMIT = 3;
+const ALARMING_FAILURES = 5;
+/** At a stop, for the last rows to be recorded and for the server to say goodbye. */
+const DRAIN_LIMIT_MS = 1_000;
+const CLOSE_LIMIT_MS = 2_000;
+
+const SLOT_HELD = '55006';
+const UNDEFINED_OBJECT = '42704';
+
+/**
+ * States: idle → connecting → streaming → (broken → waiting → connecting) … → stopped.
+ * - connecting: the server says who it is, then the publications are put right, then the slot, in this order. A slot made
+ *   before its publication exists cannot decode what is written in between.
+ * - streaming: left when the connection breaks, is silent, brings bytes that make no sense, or the publications change.
+ * - waiting: 0.1 to 5 s with jitter; commits are neither lost nor late by more than that, since the slot keeps them.
+ *
+ * Whenever commits may have passed us by (new slot, other server or branch, altered publication) every store is owed a
+ * resync before the first new commit is handed on; done afterwards, a commit could be judged on rows that miss another.
+ */
+export class ReplicationStream {
+  readonly #backOff: BackOff;
+  #running: Promise<void> | undefined;
+  #isStopping = false;
+  #connection: ReplicationConnection | undefined;
+  #session: StreamSession | undefined;
+  #server: ServerIdentity | undefined;
+  #former: Backend | undefined;
+  #publications: PublicationIdentity | undefined;
+  #mustReplaceSlot = false;
+  #malformed = { count: 0, at: 0n as Position };
+
+  constructor(
+    private readonly options: StreamOptions,
+    private readonly with_: StreamDependencies,
+  ) {
+    for (const name of options.publications) {
+      if (!/^[a-z0-9_]{1,63}$/.test(name)) throw new RangeError(`"${name}" is not a plain publication name`);
+    }
+    this.#backOff = new BackOff(with_.clock, with_.random);
+  }
+
+  /** See `Slot.startSnapshot`. */
+  get startSnapshot(): XidSnapshot | undefined {
+    return this.with_.slot.startSnapshot;
+  }
+
+  start(): void {
+    this.#running ??= this.#run();
+  }
+
+  /** The last acknowledgement is sent and the slot is free for another process when this resolves, within about 3 s. */
+  async stop(): Promise<void> {
+    this.#isStopping = true;
+    this.#backOff.interrupt();
+    const session = this.#session;
+    this.with_.intake.close();
+    if (session) {
+      this.#connection?.deafen();
+      await this.with_.recorder.drain(DRAIN_LIMIT_MS);
+      await session.finish(CLOSE_LIMIT_MS);
+    } else {
+      this.#connection?.destroy();
+    }
+    await this.#running;
+    this.with_.recorder.stop();
+    this.with_.metrics.replicationState('stopped');
+  }
+
+  /** The session catches up; it decides whether the socket may be read again. */
+  caughtUp(): void {
+    this.#session?.regulate();
+  }
+
+  /** A publication dropped under a running stream is not an error on PostgreSQL 18: rows just stop coming. */
+  beat(beat: Beat): void {
+    this.with_.xids.observe(beat.xmax);
+    const known = this.#publications;
+    if (!known || beat.begunAt <= known.readAt || beat.publications === known.identity) return;
+    this.#mustReplaceSlot = true;
+    this.#publications = undefined;
+    this.#connection?.destroy(new Error('a publication was dropped or made again'));
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#isStopping) {
+      this.with_.metrics.replicationState('connecting');
+      const connectedAt = this.with_.clock.now();
+      try {
+        await this.#connectAndStream();
+      } catch (error) {
+        if (!this.#isStopping) this.#report(error);
+      }
+      if (this.#isStopping) return;
+      if (this.with_.clock.now() - connectedAt > GOOD_SESSION_MS) this.#backOff.succeeded();
+      await this.#backOff.wait();
+    }
+  }
+
+  async #connectAndStream(): Promise<void> {
+    const { databaseUrl, applicationName, publications } = this.options;
+    const connection = new ReplicationConnection(databaseUrl, applicationName);
+    this.#connection = connection;
+    try {
+      await connection.connect();
+      await this.#prepare(connection);
+      const { intake, acknowledger, clock, metrics, log, slot } = this.with_;
+      const { maxPendingBytes } = this.options;
+      const names = publications.map((name) => `"${name}"`).join(',');
+      const session = new StreamSession({ connection, intake, acknowledger, clock, maxPendingBytes });
+      const started = (): void => {
+        this.#session = session;
+        this.#former = this.#server?.backend;
+        metrics.replicationState('streaming');
+        log.info('replication.streaming', { slot: slot.name });
+      };
+      await session.run(
+        `START_REPLICATION SLOT "${slot.name}" LOGICAL 0/0 (proto_version '1', publication_names '${names}', messages 'true')`,
+        started,
+      );
+    } catch (error) {
+      if (codeOf(error) === SLOT_HELD) await this.#endFormer(connection);
+      throw error;
+    } finally {
+      this.#session = undefined;
+      connection.destroy();
+    }
+  }
+
+  async #prepare(connection: ReplicationConnection): Promise<void> {
+    const { slot, acknowledger, sink, log, clock, reconcilePublications } = this.with_;
+    const server = await readServerIdentity(connection);
+    if (server.isStandby)
+      throw new Error('the database is a standby: its snapshots cannot be fenced (events.md B.3.7)');
+    await this.#enter(server);
+
+    const outcome = await reconcilePublications();
+    const readAt = clock.now();
+    const identity = await readPublications(connection, this.options.publications);
+    const wasReplaced = this.#publications !== undefined && this.#publications.identity !== identity;
+    const prepared = await slot.prepare(connection, this.#mustReplaceSlot || wasReplaced || outcome === 'created');
+    this.#mustReplaceSlot = false;
+    this.#publications = { identity, readAt };
+    acknowledger.startAt(prepared.confirmed);
+    if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`);
+    else if (outcome !== 'unchanged') sink.resyncAll('publications were altered');
+    log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
+  }
+
+  /**
+   * Another branch of history uses positions and transaction ids again, for other commits: everything compared by them is
+   * forgotten. A restart of the same server may have lost rows that were visible before they were flushed (events.md
+   * B.3.3), which a store may have read: positions stay good, stores do not.
+   */
+  async #enter(server: ServerIdentity): Promise<void> {
+    const { changeLog, recorder, sink, log, xids, heartbeat } = this.with_;
+    const before = this.#server;
+    const isOther =
+      before !== undefined && (before.systemId !== server.systemId || before.timeline !== server.timeline);
+    if (isOther) await recorder.abandon();
+    const isNewEpoch = await changeLog.enterTimeline(server.systemId, server.timeline);
+    if (isOther || (isNewEpoch && before === undefined)) {
+      const { systemId, timeline } = server;
+      log.warn('replication.timeline', { systemId, timeline, former: before?.timeline });
+      this.with_.intake.forget();
+      this.with_.acknowledger.forget();
+      heartbeat.forget();
+      xids.restartAt(server.xmax);
+      sink.resyncAll('another timeline or system');
+    } else if (before !== undefined && before.startedAt !== server.startedAt) {
+      sink.resyncAll('the server was restarted');
+    }
+    xids.observe(server.xmax);
+    this.#server = server;
+  }
+
+  async #endFormer(connection: ReplicationConnection): Promise<void> {
+    if (!this.#former) return;
+    try {
+      const ended = await endFormerBackend(connection, this.with_.slot.name, this.#former);
+      if (ended) this.with_.log.warn('replication.former-backend-ended', { pid: this.#former.pid });
+    } catch (error) {
+      this.with_.log.debug('replication.former-backend-unknown', { error });
+    }
+  }
+
+  #report(error: unknown): void {
+    if (error instanceof MalformedWalError) this.#countMalformed();
+    // The slot was there a moment ago: the name that is not defined is a publication's, as of some place in the log.
+    if (codeOf(error) === UNDEFINED_OBJECT) this.#mustReplaceSlot = true;
+    const fields = { slot: this.with_.slot.name, failures: this.#backOff.failures, error };
+    const event = codeOf(error) === SLOT_HELD ? 'replication.slot-held' : 'replication.broken';
+    if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error(event, fields);
+    else this.with_.log.warn(event, fields);
+  }
+
+  #countMalformed(): void {
+    const at = this.with_.acknowledger.receivedPosition();
+    this.#malformed = { at, count: this.#malformed.at === at ? this.#malformed.count + 1 : 1 };
+    if (this.#malformed.count < MALFORMED_LIMIT) return;
+    this.#mustReplaceSlot = true;
+    this.#malformed = { at, count: 0 };
+  }
+}
+
+function codeOf(error: unknown): unknown {
+  return error instanceof Error && 'code' in error ? error.code : undefined;
+}

@@ -1,0 +1,110 @@
+/** Builds the replication stage from its ports, and starts and stops its parts in the right order. */
+import type { ChangeLog } from '../core/ports/change-log.js';
+import type { CommitSink } from '../core/ports/commit-sink.js';
+import type { Freshness } from '../core/ports/freshness.js';
+import type { XidSnapshot } from '../core/ports/hydration-reader.js';
+import type { Metrics } from '../core/ports/metrics.js';
+import type { Clock, Random } from '../core/support/clock.js';
+import type { Logger } from '../core/support/logger.js';
+import type { Scheduler } from '../core/support/scheduler.js';
+import { Acknowledger } from './acknowledger.js';
+import { CommitIntake } from './commit-intake.js';
+import { Heartbeat, type RunStatement } from './heartbeat.js';
+import { Recorder } from './recorder.js';
+import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
+import { Slot } from './slot.js';
+import { XidEpoch } from './xid-epoch.js';
+
+export interface ReplicationOptions {
+  readonly databaseUrl: string;
+  readonly slot: string;
+  readonly publications: readonly string[];
+  /** Prefix of our heartbeat messages: `<prefix>.hb`. */
+  readonly messagePrefix: string;
+  readonly heartbeatIntervalMs: number;
+  readonly staleAfterMs: number;
+  readonly maxPendingBytes: number;
+  readonly maxTxChanges: number;
+  readonly maxTxBytes: number;
+}
+
+export interface ReplicationPorts {
+  readonly sink: CommitSink;
+  readonly changeLog: ChangeLog;
+  /** Runs a statement on an ordinary connection; settles in finite time. */
+  readonly run: RunStatement;
+  readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  readonly clock: Clock;
+  readonly scheduler: Scheduler;
+  readonly random: Random;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+}
+
+export const REPLICATION = Symbol('Replication');
+
+export interface Replication {
+  readonly freshness: Freshness;
+  /** See `Slot.startSnapshot`. */
+  startSnapshot(): XidSnapshot | undefined;
+  start(): void;
+  /** What is done is acknowledged, and the slot is free for another process. Never rejects. */
+  stop(): Promise<void>;
+}
+
+export function buildReplication(options: ReplicationOptions, ports: ReplicationPorts): Replication {
+  const { sink, changeLog, clock, scheduler, random, metrics, log } = ports;
+  const xids = new XidEpoch();
+  const slot = new Slot(options.slot, log);
+  const recorder = new Recorder({ changeLog, clock, random, metrics, log });
+  const acknowledger = new Acknowledger([() => recorder.recordedPosition(), () => sink.settledPosition()]);
+  const heartbeat = new Heartbeat(
+    {
+      prefix: `${options.messagePrefix}.hb`,
+      nodeId: random.uuid(),
+      publications: options.publications,
+      intervalMs: options.heartbeatIntervalMs,
+      staleAfterMs: options.staleAfterMs,
+    },
+    {
+      run: ports.run,
+      onBeat: (beat) => {
+        stream.beat(beat);
+      },
+      clock,
+      metrics,
+      log,
+    },
+  );
+  const limits = { maxChanges: options.maxTxChanges, maxBytes: options.maxTxBytes };
+  const intake = new CommitIntake(
+    { sink, recorder, acknowledger, heartbeat, xids, limits, clock, scheduler, metrics, log },
+    () => {
+      stream.caughtUp();
+    },
+  );
+  const { databaseUrl, publications, maxPendingBytes } = options;
+  const stream = new ReplicationStream(
+    { databaseUrl, publications, maxPendingBytes, applicationName: APPLICATION_NAME },
+    {
+      ...{ slot, intake, acknowledger, recorder, heartbeat, xids, sink, changeLog, clock, random, metrics, log },
+      reconcilePublications: ports.reconcilePublications,
+    },
+  );
+
+  return {
+    freshness: heartbeat,
+    startSnapshot: () => stream.startSnapshot,
+    start: () => {
+      stream.start();
+      heartbeat.start();
+    },
+    stop: async () => {
+      heartbeat.stop();
+      await stream.stop();
+    },
+  };
+}
+
+/** As `pg_stat_activity` and `pg_stat_replication` show it. */
+const APPLICATION_NAME = 'portcullis stream';

@@ -1,0 +1,113 @@
+/** The life of our one durable replication slot (D10). */
+import { formatPosition, parsePosition, type Position } from '../core/model/position.js';
+import type { XidSnapshot } from '../core/ports/hydration-reader.js';
+import { PortalError } from '../core/support/portal-error.js';
+import type { Logger } from '../core/support/logger.js';
+import type { ReplicationConnection } from './replication-connection.js';
+
+/** Somebody else's slot has our name: another plugin or another database. Only a person can tell which is wrong; we ask again. */
+export class SlotUnusableError extends PortalError {
+  readonly code = 'REPL_SLOT_UNUSABLE';
+  readonly reaction = 'retry-later';
+}
+
+export interface PreparedSlot {
+  /** Set when it had to be made: what was committed before its position and not read by us is not in the stream. */
+  readonly madeBecause: 'absent' | 'lost' | 'publication-replaced' | undefined;
+  readonly confirmed: Position;
+}
+
+interface StoredSlot {
+  readonly plugin: string;
+  readonly isOurDatabase: boolean;
+  readonly isLost: boolean;
+  readonly confirmed: Position;
+}
+
+/**
+ * States:
+ * - absent: no such slot. Left by making it.
+ * - ready: it holds every commit after its confirmed position. Left by the server when it keeps too much
+ *   (`max_slot_wal_keep_size`), by a person who drops it, and by a publication that was away.
+ * - lost: it exists and can never be read again. Left by dropping it and making a new one.
+ * - held: another connection reads it. Seen when streaming starts, not here: the caller waits. Only our own former
+ *   backend may be ended, since nothing tells a second process of this installation from a stranger.
+ *
+ * A publication that did not exist for a while also spoils a slot that looks ready. Up to PostgreSQL 17 a row changed
+ * meanwhile makes decoding fail at that place for good, and making the publication again does not help, since it is looked
+ * up as of that place; 18 leaves the row out without an error. So whoever knows that the publication was replaced says so.
+ */
+export class Slot {
+  #startSnapshot: XidSnapshot | undefined;
+
+  /** @param name `[a-z0-9_]`, at most 63: what PostgreSQL allows; refused otherwise. */
+  constructor(
+    readonly name: string,
+    private readonly log: Logger,
+  ) {
+    if (!/^[a-z0-9_]{1,63}$/.test(name)) throw new RangeError('a slot name has 1 to 63 of a-z, 0-9 and _');
+  }
+
+  /**
+   * What was visible when the slot was made by this process; undefined when it was there already. A commit before the
+   * slot's start is never streamed, yet may be invisible for a moment more: a hydration's snapshot counts only if
+   * nothing of this one is missing from it (events.md B.4.2, "Slot start").
+   */
+  get startSnapshot(): XidSnapshot | undefined {
+    return this.#startSnapshot;
+  }
+
+  /** Leaves the slot ready, or throws: SlotUnusableError, or the server's error (55006: held, ask again later). */
+  async prepare(connection: ReplicationConnection, wasPublicationReplaced: boolean): Promise<PreparedSlot> {
+    const stored = await this.#read(connection);
+    if (!stored) return { madeBecause: 'absent', confirmed: await this.#make(connection) };
+    if (stored.plugin !== 'pgoutput' || !stored.isOurDatabase) {
+      throw new SlotUnusableError(`replication slot "${this.name}" belongs to another database or output plugin`);
+    }
+    if (!stored.isLost && !wasPublicationReplaced) return { madeBecause: undefined, confirmed: stored.confirmed };
+
+    const madeBecause = stored.isLost ? 'lost' : 'publication-replaced';
+    await connection.ask(`DROP_REPLICATION_SLOT "${this.name}"`);
+    const confirmed = await this.#make(connection);
+    const fields = { slot: this.name, why: madeBecause, from: formatPosition(stored.confirmed) };
+    this.log.error('replication.slot-replaced', { ...fields, to: formatPosition(confirmed) });
+    return { madeBecause, confirmed };
+  }
+
+  async #read(connection: ReplicationConnection): Promise<StoredSlot | undefined> {
+    const [row] = await connection.ask(`
+      SELECT plugin, (database = current_database())::text AS ours, (wal_status = 'lost')::text AS lost,
+        confirmed_flush_lsn::text AS confirmed
+      FROM pg_replication_slots WHERE slot_name = '${this.name}'`);
+    if (!row) return undefined;
+    return {
+      plugin: row['plugin'] ?? '',
+      isOurDatabase: row['ours'] === 'true',
+      isLost: row['lost'] === 'true',
+      confirmed: parsePosition(row['confirmed'] ?? '') ?? 0n,
+    };
+  }
+
+  /** In a transaction that uses the slot's own snapshot, so that what was visible at its start can be asked. */
+  async #make(connection: ReplicationConnection): Promise<Position> {
+    await connection.ask('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
+    try {
+      const [made] = await connection.ask(`CREATE_REPLICATION_SLOT "${this.name}" LOGICAL pgoutput USE_SNAPSHOT`);
+      const [seen] = await connection.ask('SELECT pg_current_snapshot()::text AS snapshot');
+      this.#startSnapshot = readSnapshot(seen?.['snapshot'] ?? '');
+      const confirmed = parsePosition(made?.['consistent_point'] ?? '') ?? 0n;
+      this.log.info('replication.slot-made', { slot: this.name, lsn: formatPosition(confirmed) });
+      return confirmed;
+    } finally {
+      await connection.ask('ROLLBACK');
+    }
+  }
+}
+
+/** `xmin:xmax:xip,xip` */
+function readSnapshot(text: string): XidSnapshot | undefined {
+  const match = /^\d+:(\d+):([\d,]*)$/.exec(text);
+  if (!match?.[1]) return undefined;
+  const running = (match[2] ?? '').split(',').filter((xid) => xid !== '');
+  return { xmax: BigInt(match[1]), running: new Set(running.map(BigInt)) };
+}

@@ -1,0 +1,371 @@
+/** The slot's life: made, held by another, lost, spoilt by its publication, on another server. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, connect, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
+import { Slot } from '../../src/replication/slot.js';
+import { type EmbeddedPostgres, startEmbedded } from '../../src/embedded/start-embedded.js';
+import { type AccountIds, insertAccount } from '../support/account-rows.js';
+import { RememberingLog, session, type StreamSetup, StreamUnderTest, until } from '../support/stream-under-test.js';
+import { createMigratedDatabase, createTestDatabase, type TestDatabase } from '../support/test-database.js';
+
+let database: TestDatabase;
+let ours: AccountIds;
+let running: StreamUnderTest[];
+
+beforeEach(() => {
+  running = [];
+});
+
+afterEach(async () => {
+  for (const stream of running) await stream.stop();
+});
+
+async function migrated(): Promise<void> {
+  database = await createMigratedDatabase();
+  ours = await insertAccount(database);
+}
+
+function prepared(setup: StreamSetup = {}): StreamUnderTest {
+  const stream = new StreamUnderTest(database, setup);
+  running.push(stream);
+  return stream;
+}
+
+async function started(setup: StreamSetup = {}): Promise<StreamUnderTest> {
+  const stream = prepared(setup);
+  await stream.start();
+  return stream;
+}
+
+const insertGroup = (name: string): Promise<void> =>
+  database.sql(`INSERT INTO groups (account_id, name) VALUES ('${ours.accountId}', '${name}')`);
+const groupNames = (stream: StreamUnderTest): (string | null | undefined)[] =>
+  stream.sink.rowsOf(ours.accountId).map((row) => row.new?.['name']);
+
+describe('a slot', () => {
+  beforeEach(migrated);
+  afterEach(async () => {
+    for (const stream of running) await stream.stop();
+    await database.drop();
+  });
+
+  it('D13: is made with what was visible at its start, and every store is owed a resync before its first commit', async () => {
+    const client = await session(database);
+    const { rows } = await client.query<{ xid: string }>('SELECT pg_current_xact_id()::text AS xid');
+    const before = BigInt(rows[0]?.xid ?? 0);
+    const stream = await started();
+    const snapshot = stream.replication.startSnapshot();
+    expect(snapshot && before < snapshot.xmax && !snapshot.running.has(before)).toBe(true);
+    await insertGroup('first');
+    await stream.caughtUp();
+    expect(stream.rowCommits()[0]?.xid).toBeGreaterThanOrEqual(snapshot?.xmax ?? 0n);
+    expect(stream.sink.calls[0]).toBe('replication slot: absent');
+    await client.end();
+  });
+
+  it('is used again as it stands, without a start snapshot or a resync', async () => {
+    const first = await started();
+    await first.stop();
+    const second = await started();
+    expect(second.replication.startSnapshot()).toBeUndefined();
+    expect(second.sink.resyncs).toEqual([]);
+  });
+
+  it('held by another process is waited for, and nobody is thrown out', async () => {
+    const holder = await started();
+    const waiting = prepared();
+    waiting.replication.start();
+    await until(() => waiting.log.events('warn').includes('replication.slot-held'), 'the second to find it held');
+    await insertGroup('for the holder');
+    await holder.caughtUp();
+    expect(groupNames(holder)).toEqual(['for the holder']);
+    expect((await holder.slotRow()).active).toBe(true);
+    await holder.stop();
+    await until(() => waiting.log.events().includes('replication.streaming'), 'the second to take over');
+    await insertGroup('for the second');
+    await waiting.caughtUp();
+    expect(groupNames(waiting)).toContain('for the second');
+  });
+
+  it('of another database or plugin is left alone and named', async () => {
+    const other = await createTestDatabase();
+    const stream = prepared();
+    await other.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [stream.slot]);
+    stream.replication.start();
+    await until(() => stream.log.events('warn').includes('replication.broken'), 'the refusal');
+    const [refusal] = stream.log.lines.filter(({ event }) => event === 'replication.broken');
+    expect(String(refusal?.fields['error'])).toContain(`"${stream.slot}" belongs to another database`);
+    const { rows } = await other.query('SELECT FROM pg_replication_slots WHERE slot_name = $1', [stream.slot]);
+    expect(rows).toHaveLength(1);
+    await stream.stop();
+    await other.drop();
+  });
+
+  it('dropped by a person is made again, and every store is owed a resync', async () => {
+    const stream = await started();
+    await insertGroup('before');
+    await stream.caughtUp();
+    const { active_pid: pid } = await stream.slotRow();
+    await database.query('SELECT pg_terminate_backend($1, 5000)', [pid]);
+    // The stream may be quicker to come back; then the drop is refused and tried again.
+    await until(async () => {
+      try {
+        await database.query('SELECT pg_drop_replication_slot($1)', [stream.slot]);
+        return true;
+      } catch {
+        const { active_pid: again } = await stream.slotRow();
+        await database.query('SELECT pg_terminate_backend($1, 5000)', [again]);
+        return false;
+      }
+    }, 'the slot to be dropped');
+    await until(() => stream.sink.resyncs.length === 2, 'the resync');
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(groupNames(stream).filter((name) => name !== 'before')).toEqual(['after']);
+  });
+
+  it('refuses a name that would have to be quoted', () => {
+    for (const name of ['', 'Upper', 'a b', "a'b", 'a"b', 'x'.repeat(64)]) {
+      expect(() => new Slot(name, new RememberingLog())).toThrow(RangeError);
+    }
+  });
+
+  it('D7, E10: is replaced when a publication is dropped under the stream, even where that is no error', async () => {
+    const stream = await started();
+    await insertGroup('before');
+    await stream.caughtUp();
+    await database.sql('DROP PUBLICATION portcullis_changes');
+    await insertGroup('unseen');
+    await until(() => stream.sink.resyncs.includes('replication slot: publication-replaced'), 'the new slot');
+    await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(groupNames(stream)).toEqual(['before', 'after']);
+    const { rows } = await database.query('SELECT FROM pg_publication WHERE pubname LIKE $1', ['portcullis%']);
+    expect(rows).toHaveLength(2);
+  });
+
+  it('E10: is replaced at the start when the publication has to be made', async () => {
+    const first = await started();
+    await first.stop();
+    await database.sql('DROP PUBLICATION portcullis_flow_edits');
+    await insertGroup('unseen');
+    const second = await started();
+    expect(second.sink.resyncs).toEqual(['replication slot: publication-replaced']);
+    await insertGroup('after');
+    await second.caughtUp();
+    expect(groupNames(second)).toEqual(['after']);
+  });
+
+  it('stays when tables were added to a publication, but stores are read again', async () => {
+    const first = await started();
+    await first.stop();
+    await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
+    const second = await started();
+    expect(second.sink.resyncs).toEqual(['publications were altered']);
+    await insertGroup('after');
+    await second.caughtUp();
+    expect(groupNames(second)).toEqual(['after']);
+  });
+});
+
+describe('on servers of its own', () => {
+  let servers: OwnServer[];
+  let shared: string | undefined;
+
+  beforeAll(async () => {
+    shared = process.env['PORTCULLIS_TEST_POSTGRES_URL'];
+    servers = await Promise.all([OwnServer.start(), OwnServer.start()]);
+  });
+
+  afterEach(() => {
+    process.env['PORTCULLIS_TEST_POSTGRES_URL'] = shared;
+  });
+
+  afterAll(async () => {
+    for (const server of servers) await server.stop();
+  });
+
+  /** Databases made from here on are this server's. */
+  function use(index: number): OwnServer {
+    const server = servers[index];
+    if (!server) throw new Error('no such server');
+    process.env['PORTCULLIS_TEST_POSTGRES_URL'] = server.url;
+    return server;
+  }
+
+  it('D14, E12: a slot that lost its log is replaced, loudly, and every store is owed a resync', async () => {
+    use(0);
+    await migrated();
+    const first = await started();
+    await first.stop();
+    await insertGroup('lost');
+    await database.sql('CREATE TABLE bulk (t text)');
+    for (let n = 0; n < 5; n += 1) {
+      await database.query(`INSERT INTO bulk SELECT repeat('x', 1000) FROM generate_series(1, 10000)`);
+      await database.query('SELECT pg_switch_wal()');
+    }
+    await database.query('CHECKPOINT');
+    expect((await first.slotRow()).wal_status).toBe('lost');
+
+    const second = await started();
+    await insertGroup('after');
+    await second.caughtUp();
+    expect(groupNames(second)).toEqual(['after']);
+    expect(second.sink.calls[0]).toBe('replication slot: lost');
+    expect(second.log.events('error')).toEqual(['replication.slot-replaced']);
+    await second.stop();
+    await database.drop();
+  });
+
+  it('a connection that vanished without a word is followed by a new one, which ends the old backend', async () => {
+    const proxy = await Proxy.to(use(0).url);
+    await migrated();
+    const stream = await started({ options: { databaseUrl: proxy.urlOf(database) } });
+    const { active_pid: former } = await stream.slotRow();
+    await insertGroup('before');
+    await stream.caughtUp();
+    proxy.cutOurSide();
+    await until(() => stream.log.events().includes('replication.former-backend-ended'), 'the old backend to be ended');
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(groupNames(stream)).toEqual(['before', 'after']);
+    expect((await stream.slotRow()).active_pid).not.toBe(former);
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
+    await stream.stop();
+    proxy.close();
+    await database.drop();
+  });
+
+  it('B.9: behind the same address another server begins: its lower positions count, and every store is read again', async () => {
+    const proxy = await Proxy.to(use(0).url);
+    await migrated();
+    // The same database on the second server, which is far less advanced.
+    await database.query('SELECT pg_switch_wal()');
+    await servers[1]?.make(database.name);
+
+    const stream = await started({ options: { databaseUrl: proxy.urlOf(database) } });
+    await insertGroup('on the first');
+    await stream.caughtUp();
+    const high = stream.rowCommits()[0]?.position ?? 0n;
+
+    proxy.redirect(servers[1]?.url ?? '');
+    proxy.cutOurSide();
+    await until(() => stream.sink.resyncs.includes('another timeline or system'), 'the other server to be noticed');
+    await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
+    await servers[1]?.sql(
+      database.name,
+      `INSERT INTO accounts (id) VALUES ('${ours.accountId}');
+       INSERT INTO groups (account_id, name) VALUES ('${ours.accountId}', 'on the second')`,
+    );
+    await until(() => groupNames(stream).includes('on the second'), 'its commit');
+    expect(stream.rowCommits().at(-1)?.position).toBeLessThan(high);
+    await stream.stop();
+    proxy.close();
+    await database.drop();
+  });
+});
+
+class OwnServer {
+  private constructor(
+    private readonly server: EmbeddedPostgres,
+    private readonly dataDir: string,
+  ) {}
+
+  get url(): string {
+    return this.server.url;
+  }
+
+  static async start(): Promise<OwnServer> {
+    const dataDir = mkdtempSync(join(tmpdir(), 'portcullis-slot-'));
+    const settings = { fsync: 'off', wal_level: 'logical', max_slot_wal_keep_size: '16MB', max_wal_size: '64MB' };
+    const log = new RememberingLog();
+    return new OwnServer(await startEmbedded({ dataDir, settings, authentication: 'trust', log }), dataDir);
+  }
+
+  /** A migrated database of this name. */
+  async make(name: string): Promise<void> {
+    const { migrateToLatest } = await import('../../src/db/migrate.js');
+    await this.sql(undefined, `CREATE DATABASE ${name}`);
+    await migrateToLatest(withDatabase(this.url, name));
+  }
+
+  async sql(name: string | undefined, text: string): Promise<void> {
+    const url = name === undefined ? this.url : withDatabase(this.url, name);
+    const client = await session({ url });
+    await client.query(text);
+    await client.end();
+  }
+
+  async stop(): Promise<void> {
+    this.server.killSync('SIGQUIT');
+    await this.server.stop();
+    rmSync(this.dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 25 });
+  }
+}
+
+function withDatabase(url: string, name: string): string {
+  const changed = new URL(url);
+  changed.pathname = `/${name}`;
+  return changed.href;
+}
+
+/** Stands between the stream and the server, so that a connection can vanish for one side alone. */
+class Proxy {
+  readonly #ourSide = new Set<Socket>();
+  readonly #serverSide = new Set<Socket>();
+  #target: URL;
+
+  private constructor(
+    private readonly listener: Server,
+    target: string,
+  ) {
+    this.#target = new URL(target);
+  }
+
+  static async to(url: string): Promise<Proxy> {
+    const listener = createServer();
+    const proxy = new Proxy(listener, url);
+    listener.on('connection', (socket) => {
+      proxy.#accept(socket);
+    });
+    await new Promise<void>((resolve) => listener.listen(0, '127.0.0.1', resolve));
+    return proxy;
+  }
+
+  urlOf(target: TestDatabase): string {
+    const url = new URL(target.url);
+    const address = this.listener.address();
+    url.hostname = '127.0.0.1';
+    url.port = String(address !== null && typeof address === 'object' ? address.port : 0);
+    return url.href;
+  }
+
+  redirect(url: string): void {
+    this.#target = new URL(url);
+  }
+
+  /** The server hears nothing of it. */
+  cutOurSide(): void {
+    for (const socket of this.#ourSide) socket.destroy();
+    this.#ourSide.clear();
+  }
+
+  close(): void {
+    this.cutOurSide();
+    for (const socket of this.#serverSide) socket.destroy();
+    this.listener.close();
+  }
+
+  #accept(ours: Socket): void {
+    const theirs = connect(Number(this.#target.port), this.#target.hostname);
+    this.#ourSide.add(ours);
+    this.#serverSide.add(theirs);
+    ours.on('data', (bytes) => theirs.write(bytes));
+    theirs.on('data', (bytes) => ours.write(bytes));
+    theirs.on('close', () => ours.destroy());
+    for (const socket of [ours, theirs]) socket.on('error', () => undefined);
+  }
+}
