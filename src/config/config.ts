@@ -46,8 +46,6 @@ export interface Config {
   readonly clientIdleMs: number;
   /** GATEWAY_IDLE_MS. A silent gateway socket is closed; also bounds how long a revocation waits for one. Default 37000. */
   readonly gatewayIdleMs: number;
-  /** RELAY_IDLE_MS. A silent relay socket is closed. Default 41000. */
-  readonly relayIdleMs: number;
   /** CONNECT_TIMEOUT_MS. Every upgrade is answered or destroyed within this, whatever the database does. Default 5000. */
   readonly connectTimeoutMs: number;
   /** JOIN_TIMEOUT_MS. A socket that has not joined by then is closed. Default 10000. */
@@ -56,14 +54,8 @@ export interface Config {
   readonly maxFrameBytes: number;
   /** MAX_OUTBOUND_BYTES. Unsent bytes of one socket; beyond, it is terminated. Default 1048576. */
   readonly maxOutboundBytes: number;
-  /** MAX_TOPICS. Topics one socket may join. Default 4. */
-  readonly maxTopics: number;
   /** MAX_UNANSWERED_FLOWS. `authorize_flow` messages a gateway may owe an answer to; further ones wait. Default 32. */
   readonly maxUnansweredFlows: number;
-  /** CONNECT_BURST. Connects at once per address, token and device before the rate below applies. Default 5. */
-  readonly connectBurst: number;
-  /** CONNECTS_PER_SECOND. The rate after that. Default 1. */
-  readonly connectsPerSecond: number;
   /** MAX_CONCURRENT_UPGRADES. Upgrades in progress in the whole process; further ones get 503. Default 256. */
   readonly maxConcurrentUpgrades: number;
   /** DRAIN_SECONDS. Over this time sockets are closed at SIGTERM. Default 10. */

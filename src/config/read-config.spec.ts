@@ -101,7 +101,7 @@ describe('readConfig (D36)', () => {
   );
 
   it.each(['1e3', '-1', '5.5', '0', '0x10', '99999999999999999999'])('%p is no whole number above 0', (text) => {
-    expect(faultsOf({ MAX_TOPICS: text })).toHaveLength(1);
+    expect(faultsOf({ MAX_UNANSWERED_FLOWS: text })).toHaveLength(1);
   });
 
   it('0 keeps the change log for ever and is a value of its own', () => {
