@@ -4,6 +4,7 @@
  */
 import type { Commit } from '../core/changes/commit.js';
 import { changesOf } from '../core/changes/commit.js';
+import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import type { AccountId, ConnectionId } from '../core/model/ids.js';
@@ -14,7 +15,7 @@ import type { CommitSink } from '../core/ports/commit-sink.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Freshness } from '../core/ports/freshness.js';
-import type { HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
+import type { AccountSnapshot, HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { ViewBacklog } from '../core/ports/view-backlog.js';
 import type { Clock } from '../core/support/clock.js';
@@ -82,7 +83,12 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
       this.#settleSoon();
     }
     for (const slot of this.#slotsOf(commit)) {
-      slot.store.take(commit, now);
+      try {
+        slot.store.take(commit, now);
+      } catch (error) {
+        this.#giveUp(slot, error);
+        continue;
+      }
       this.#reportFaults(slot.store);
       if (slot.store.owedResync) this.#startResync(slot);
     }
@@ -226,28 +232,48 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
   async #resync(slot: Slot, deadline: number, retryMs: number): Promise<void> {
     const { store } = slot;
     const now = (): number => this.with_.clock.now();
+    let read: AccountSnapshot | undefined;
     try {
       store.beginResync(this.#ring.commits());
-      const read = await this.#hydrations.read(store.accountId);
-      if (store.resync(read, now())) {
-        slot.resyncing = false;
-        this.#reportFaults(store);
-        this.with_.log.info('store.resynced', { accountId: store.accountId });
-        if (store.owedResync) this.#startResync(slot);
-        return;
-      }
+      read = await this.#hydrations.read(store.accountId);
     } catch (error) {
       this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });
     }
     if (this.#slots.get(store.accountId) !== slot) return;
-    if (now() < deadline) {
-      this.with_.clock.after(retryMs, () => void this.#resync(slot, deadline, Math.min(retryMs * 2, 1000)));
+    if (read && this.#merge(slot, read)) return;
+    if (now() >= deadline) {
+      this.#giveUp(slot, new Error('the account could not be read again in time'));
       return;
     }
-    // Fail closed: the channels come again and get a fresh hydration.
-    this.with_.log.error('store.resync-abandoned', { accountId: store.accountId });
-    this.#slots.delete(store.accountId);
-    this.with_.streams.fail(store.accountId, new Error('the account could not be read again in time'));
+    this.with_.clock.after(retryMs, () => void this.#resync(slot, deadline, Math.min(retryMs * 2, 1000)));
+  }
+
+  /** True when nothing is left to do: the resync is paid, or the store is given up. */
+  #merge(slot: Slot, read: AccountSnapshot): boolean {
+    const { store } = slot;
+    try {
+      if (!store.resync(read, this.with_.clock.now())) return false;
+    } catch (error) {
+      if (error instanceof UnreadableRowError) {
+        this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });
+        return false;
+      }
+      this.#giveUp(slot, error);
+      return true;
+    }
+    slot.resyncing = false;
+    this.#reportFaults(store);
+    this.with_.log.info('store.resynced', { accountId: store.accountId });
+    if (store.owedResync) this.#startResync(slot);
+    return true;
+  }
+
+  /** Fails closed: the channels are closed, come again, and are judged on a fresh hydration. */
+  #giveUp(slot: Slot, error: unknown): void {
+    const { accountId } = slot.store;
+    this.with_.log.error('store.given-up', { accountId, error });
+    if (this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
+    this.with_.streams.fail(accountId, error);
   }
 
   // ---- helpers ---------------------------------------------------------------------------------------------------

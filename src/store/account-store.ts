@@ -16,6 +16,7 @@ import { AccountState } from '../core/authorizer/account-state.js';
 import { FlowTable } from '../core/authorizer/flow-table.js';
 import type { StateDelta } from '../core/authorizer/state-delta.js';
 import { changesOf, mustResync, type Commit } from '../core/changes/commit.js';
+import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import type { AccountId } from '../core/model/ids.js';
@@ -68,7 +69,10 @@ export class AccountStore {
     return this.#live ? undefined : this.#pending?.[0]?.position;
   }
 
-  /** Takes the account's part of a commit, in one synchronous step (D12). */
+  /**
+   * Takes the account's part of a commit, in one synchronous step (D12). Throws only for a fault of ours; nobody can say
+   * then who has heard of the commit, so the store must be given up and its channels closed.
+   */
   take(commit: Commit, now: EpochMs): void {
     this.#pending?.push(commit);
     if (!this.#live) return;
@@ -143,7 +147,8 @@ export class AccountStore {
   #applyOrOwe(changes: Parameters<AccountState['apply']>[0], xid: bigint): StateDelta | undefined {
     try {
       return this.state.apply(changes);
-    } catch {
+    } catch (error) {
+      if (!(error instanceof UnreadableRowError)) throw error;
       this.oweResync('row-not-readable', xid);
       return undefined;
     }
