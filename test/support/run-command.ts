@@ -7,14 +7,22 @@ export interface CommandOutcome {
   readonly err: string;
 }
 
+/** @param onLine sees each printed line as it comes, for a command that goes on */
 export async function runCommand(
   databaseUrl: string,
   args: readonly string[],
   env: Readonly<Record<string, string>> = {},
+  onLine: (text: string) => void = () => undefined,
 ): Promise<CommandOutcome> {
   const out: string[] = [];
   const err: string[] = [];
-  const terminal = { out: (text: string) => void out.push(text), err: (text: string) => void err.push(text) };
+  const terminal = {
+    out: (text: string) => {
+      out.push(text);
+      onLine(text);
+    },
+    err: (text: string) => void err.push(text),
+  };
   const code = await runCli(args, { DATABASE_URL: databaseUrl, ...env }, terminal);
   return { code, out: out.join('\n'), err: err.join('\n') };
 }
