@@ -171,7 +171,7 @@ export class AccountState {
    * Throws UnreadableRowError when a row cannot be identified at all; the state is then unchanged and must be read again.
    */
   apply(changes: readonly Change[]): StateDelta {
-    const step = new Step(this.#tables);
+    const step = new Step(this.#tables, this.#faults);
     for (const change of changes) {
       if (change.kind === 'truncate') {
         for (const table of change.tables) if (table !== 'flows') step.clear(table);
@@ -184,7 +184,7 @@ export class AccountState {
 
   /** Makes the state equal to `rows` and returns the difference to what it was: hydration and resync (D14). */
   replaceAll(rows: ReadonlyMap<AccountTable, readonly RawRow[]>): StateDelta {
-    const step = new Step(this.#tables);
+    const step = new Step(this.#tables, this.#faults);
     for (const table of ACCOUNT_TABLES) {
       step.clear(table);
       for (const raw of rows.get(table) ?? []) step.set(table, raw);
@@ -194,7 +194,7 @@ export class AccountState {
 
   /** Makes the state equal to another one of the same account and returns the difference. The other must not be used again. */
   replaceWith(other: AccountState): StateDelta {
-    const step = new Step(this.#tables);
+    const step = new Step(this.#tables, this.#faults);
     for (const table of ACCOUNT_TABLES) {
       step.clear(table);
       for (const [key, row] of other.#tables[table])
@@ -207,8 +207,8 @@ export class AccountState {
   #commit(step: Step): StateDelta {
     for (const [name, faults] of step.faults) {
       if (faults.length > 0) {
+        if (!sameValue(this.#faults.get(name), faults)) this.#newFaults.push(...faults);
         this.#faults.set(name, faults);
-        this.#newFaults.push(...faults);
       } else this.#faults.delete(name);
     }
     const delta = {
@@ -293,7 +293,10 @@ class Step {
   readonly faults = new Map<string, readonly StateFault[]>();
   readonly #wanted: WantedMaps = emptyTables();
 
-  constructor(private readonly tables: TableMaps) {}
+  constructor(
+    private readonly tables: TableMaps,
+    private readonly knownFaults: ReadonlyMap<string, readonly StateFault[]>,
+  ) {}
 
   touched<T extends AccountTable>(table: T): Iterable<[string, AccountTables[T] | undefined]> {
     return this.#wanted[table];
@@ -303,6 +306,7 @@ class Step {
     const wanted = this.#wanted[table];
     for (const key of wanted.keys()) this.#remove(table, key);
     for (const key of this.tables[table].keys()) this.#remove(table, key);
+    for (const [fault] of this.knownFaults.values()) if (fault?.table === table) this.#remove(table, fault.key);
   }
 
   change(table: AccountTable, change: RowChange): void {
