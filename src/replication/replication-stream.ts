@@ -224,7 +224,7 @@ export class ReplicationStream {
       this.with_.acknowledger.forget();
       heartbeat.forget();
       xids.restartAt(server.xmax);
-      sink.resyncAll('another timeline or system');
+      sink.resyncAll('another timeline or system', true);
     } else if (before !== undefined && before.startedAt !== server.startedAt) {
       sink.resyncAll('the server was restarted');
     }

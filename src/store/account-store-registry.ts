@@ -10,7 +10,7 @@ import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import type { AccountId, ConnectionId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { AccountHandle, AccountStores } from '../core/ports/account-stores.js';
-import type { AccountStreams } from '../core/ports/account-streams.js';
+import type { AccountStreams, Cut } from '../core/ports/account-streams.js';
 import type { CommitSink } from '../core/ports/commit-sink.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 import type { FlowRecords } from '../core/ports/flow-records.js';
@@ -35,7 +35,7 @@ export interface StoreOptions {
 export interface StoreDependencies {
   readonly reader: HydrationReader;
   readonly streams: AccountStreams;
-  readonly flowRecords: FlowRecords;
+  readonly flowRecords: Pick<FlowRecords, 'putBackRevoked'>;
   readonly freshness: Freshness;
   readonly views: ViewBacklog;
   /** What was visible when the slot was made (events.md B.4.2). */
@@ -78,7 +78,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
   accept(commit: Commit): void {
     const now = this.with_.clock.now();
     this.#accepted = commit.position;
-    if (commit.changeCount > 0) {
+    if (commit.changeCount > 0 || commit.truncates.length > 0) {
       this.#ring.add(commit, estimateBytes(commit));
       this.#settleSoon();
     }
@@ -102,9 +102,14 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
     for (const { store } of this.#slots.values()) if (store.isLive) store.passed(position);
   }
 
-  resyncAll(reason: string): void {
+  resyncAll(reason: string, isOtherBranch = false): void {
     this.with_.log.warn('store.resync-owed', { reason, accounts: this.#slots.size });
+    if (isOtherBranch) {
+      this.#ring.clear();
+      this.#accepted = 0n;
+    }
     for (const slot of this.#slots.values()) {
+      if (isOtherBranch) slot.store.forgetHistory();
       slot.store.oweResync(reason);
       if (slot.store.isLive) this.#startResync(slot);
     }
@@ -112,11 +117,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
 
   /** One below the oldest commit that anything still needs: the server only compares, and forgets what ends at or below. */
   settledPosition(): Position {
-    return this.#below([
-      this.#ring.oldestPosition(),
-      this.with_.views.oldestPosition(),
-      ...[...this.#slots.values()].map((slot) => slot.store.oldestPending),
-    ]);
+    return this.#below([this.#ring.oldestPosition(), ...this.#unapplied()]);
   }
 
   pendingBytes(): number {
@@ -125,8 +126,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
 
   /** What every live channel has applied and pushed for; the answer of `/readyz?applied=`. */
   appliedPosition(): Position {
-    const owing = [...this.#slots.values()].filter(({ store }) => !store.isLive || store.owedResync !== undefined);
-    return this.#below([this.with_.views.oldestPosition(), ...owing.map(({ store }) => store.position)]);
+    return this.#below(this.#unapplied());
+  }
+
+  #unapplied(): (Position | undefined)[] {
+    return [this.with_.views.oldestPosition(), ...[...this.#slots.values()].map(({ store }) => store.unappliedFrom)];
   }
 
   #below(positions: readonly (Position | undefined)[]): Position {
@@ -159,6 +163,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
       state: store.state,
       flows: store.flows,
       position: () => store.position,
+      cutsNotYetVisible: () => this.#cutsNotYetVisible(accountId),
       mayGrant: () => store.owedResync === undefined && this.with_.freshness.isFresh(),
       connected: (facts: ConnectionFacts) => {
         store.connected(facts, this.with_.clock.now());
@@ -209,6 +214,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
     this.#cancelSettle?.();
     for (const slot of this.#slots.values()) slot.cancelIdle?.();
     this.#slots.clear();
+  }
+
+  #cutsNotYetVisible(accountId: AccountId): Cut[] {
+    const now = this.with_.clock.now();
+    return [...this.#ring.commits()].flatMap((commit) => cutsIn(changesOf(commit, accountId), now));
   }
 
   #release(accountId: AccountId, slot: Slot): void {

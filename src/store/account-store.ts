@@ -15,7 +15,7 @@
 import { AccountState } from '../core/authorizer/account-state.js';
 import { FlowTable } from '../core/authorizer/flow-table.js';
 import type { StateDelta } from '../core/authorizer/state-delta.js';
-import { changesOf, mustResync, type Commit } from '../core/changes/commit.js';
+import { changesOf, mustResync, type Change, type Commit } from '../core/changes/commit.js';
 import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
@@ -31,6 +31,15 @@ interface Fence {
   readonly upperBound: Position;
 }
 
+/** Why the account must be read again, and what the read must show. */
+interface OwedResync {
+  readonly reason: string;
+  /** Transactions whose rows were not applied. Not only the newest: a commit may be visible before an older one is. */
+  readonly xids: ReadonlySet<bigint>;
+  /** From here on nothing counts as applied until it is paid. */
+  readonly from: Position;
+}
+
 export class AccountStore {
   readonly state = new AccountState();
   readonly flows = new FlowTable();
@@ -38,7 +47,9 @@ export class AccountStore {
   #fence: Fence | undefined;
   /** While hydrating: all commits of the account. While a resync is read: those since it began. */
   #pending: Commit[] | undefined;
-  #owed: { readonly xid: bigint | undefined; readonly reason: string } | undefined;
+  #owed: OwedResync | undefined;
+  /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
+  #isReadTooOld = false;
   #position: Position;
 
   constructor(
@@ -48,7 +59,7 @@ export class AccountStore {
     unsettled: Iterable<Commit>,
   ) {
     this.#position = startAt;
-    this.#pending = [...unsettled];
+    this.#pending = this.#concerning(unsettled);
   }
 
   get isLive(): boolean {
@@ -59,14 +70,15 @@ export class AccountStore {
     return this.#position;
   }
 
-  /** Set while a resync is owed: the transaction a snapshot must contain to pay it, if one is known. */
-  get owedResync(): { readonly xid: bigint | undefined; readonly reason: string } | undefined {
+  get owedResync(): OwedResync | undefined {
     return this.#owed;
   }
 
-  /** Position of the oldest commit that waits for a hydration; undefined when none does. */
-  get oldestPending(): Position | undefined {
-    return this.#live ? undefined : this.#pending?.[0]?.position;
+  /** Position of the oldest commit that waits for a hydration or a resync; undefined when everything taken is applied. */
+  get unappliedFrom(): Position | undefined {
+    const waiting = this.#live ? undefined : this.#pending?.[0]?.position;
+    const owed = this.#owed?.from;
+    return waiting !== undefined && owed !== undefined && waiting < owed ? waiting : (owed ?? waiting);
   }
 
   /**
@@ -77,10 +89,10 @@ export class AccountStore {
     this.#pending?.push(commit);
     if (!this.#live) return;
     const isShown = this.#fence !== undefined && contains(this.#fence.snapshot, commit.xid);
-    if (mustResync(commit, this.accountId) && !isShown) this.oweResync('commit-not-readable', commit.xid);
+    if (mustResync(commit, this.accountId) && !isShown) this.oweResync('commit-not-readable', commit);
     // Cuts are events, not state: a fence never drops them (D8a).
     const changes = changesOf(commit, this.accountId);
-    const delta = isShown ? undefined : this.#applyOrOwe(changes, commit.xid);
+    const delta = isShown ? undefined : this.#applyOrOwe(changes, commit);
     this.#position = commit.position;
     this.#publish(delta, cutsIn(changes, now), now);
   }
@@ -97,22 +109,34 @@ export class AccountStore {
     for (const facts of read.connections) this.state.setConnection(facts);
     for (const commit of this.#pending ?? []) {
       if (contains(read.snapshot, commit.xid)) continue;
-      if (mustResync(commit, this.accountId)) this.oweResync('commit-not-readable', commit.xid);
-      this.#applyOrOwe(changesOf(commit, this.accountId), commit.xid);
+      if (mustResync(commit, this.accountId)) this.oweResync('commit-not-readable', commit);
+      this.#applyOrOwe(changesOf(commit, this.accountId), commit);
     }
     this.#pending = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
     this.#live = true;
   }
 
-  oweResync(reason: string, xid?: bigint): void {
-    const latest = xid !== undefined && (this.#owed?.xid === undefined || xid > this.#owed.xid) ? xid : this.#owed?.xid;
-    this.#owed = { xid: latest, reason };
+  /** @param commit the one that was not applied; undefined when any may be missing: then only a read begun later pays. */
+  oweResync(reason: string, commit?: Commit): void {
+    const xids = new Set(this.#owed?.xids);
+    if (commit) xids.add(commit.xid);
+    else this.#isReadTooOld = true;
+    this.#owed = { reason, xids, from: this.#owed?.from ?? commit?.position ?? this.#position + 1n };
+  }
+
+  /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
+  forgetHistory(): void {
+    this.#fence = undefined;
+    if (this.#pending) this.#pending = [];
+    this.#owed = undefined;
+    this.#position = 0n;
   }
 
   /** From here on commits are kept as well as applied, so that the snapshot to come can be brought up to date. */
   beginResync(unsettled: Iterable<Commit>): void {
-    this.#pending = [...unsettled];
+    this.#pending = this.#concerning(unsettled);
+    this.#isReadTooOld = false;
   }
 
   /**
@@ -120,8 +144,8 @@ export class AccountStore {
    * one step. Returns false when the snapshot is older than what is owed.
    */
   resync(read: AccountSnapshot, now: EpochMs): boolean {
-    const owed = this.#owed;
-    if (owed?.xid !== undefined && !contains(read.snapshot, owed.xid)) return false;
+    if (this.#isReadTooOld) return false;
+    for (const xid of this.#owed?.xids ?? []) if (!contains(read.snapshot, xid)) return false;
     const fresh = new AccountState();
     fresh.replaceAll(read.rows);
     for (const commit of this.#pending ?? []) {
@@ -144,14 +168,21 @@ export class AccountStore {
     this.streams.publish(step, { gateways: flowImpacts(flows), clients: new Map() });
   }
 
-  #applyOrOwe(changes: Parameters<AccountState['apply']>[0], xid: bigint): StateDelta | undefined {
+  #applyOrOwe(changes: readonly Change[], commit: Commit): StateDelta | undefined {
     try {
       return this.state.apply(changes);
     } catch (error) {
       if (!(error instanceof UnreadableRowError)) throw error;
-      this.oweResync('row-not-readable', xid);
+      this.oweResync('row-not-readable', commit);
       return undefined;
     }
+  }
+
+  /** The others' commits would only hold back what counts as applied. */
+  #concerning(commits: Iterable<Commit>): Commit[] {
+    return [...commits].filter(
+      (commit) => changesOf(commit, this.accountId).length > 0 || mustResync(commit, this.accountId),
+    );
   }
 
   #publish(delta: StateDelta | undefined, cuts: readonly Cut[], now: EpochMs): void {

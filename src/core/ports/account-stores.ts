@@ -4,6 +4,7 @@ import type { FlowTable } from '../authorizer/flow-table.js';
 import type { ConnectionFacts } from '../model/connection-facts.js';
 import type { AccountId, ConnectionId } from '../model/ids.js';
 import type { Position } from '../model/position.js';
+import type { Cut } from './account-streams.js';
 
 /** One channel's hold on its account's store. Read `state` and `flows` freely between steps; change them only as said. */
 export interface AccountHandle {
@@ -11,6 +12,11 @@ export interface AccountHandle {
   readonly flows: FlowTable;
   /** END LSN of the last commit applied here. */
   position(): Position;
+  /**
+   * Cuts that the stream has brought and a query may not show yet, by B.3.2 of events.md; also some that it does show.
+   * Whoever reads flows from the database looks here first, after subscribing.
+   */
+  cutsNotYetVisible(): readonly Cut[];
   /** False while the account is owed a resync or the stream is not proven fresh: nothing new is granted (D14). */
   mayGrant(): boolean;
   /** Replaces a client's connection facts and decides its flows again, in one step (D13). */

@@ -7,8 +7,11 @@ export interface CommitSink {
   accept(commit: Commit): void;
   /** The stream has passed `position` and nothing before it is outstanding (keepalive, heartbeat). */
   passed(position: Position): void;
-  /** The stream broke in a way that leaves the stores unproven: every live account is owed a resync (D14). */
-  resyncAll(reason: string): void;
+  /**
+   * The stream broke in a way that leaves the stores unproven: every live account is owed a resync (D14).
+   * @param isOtherBranch positions and transaction ids start over: everything that compares by them is forgotten first
+   */
+  resyncAll(reason: string, isOtherBranch?: boolean): void;
   /**
    * The highest position such that every commit up to it is applied by the store and every live channel, and known to be
    * visible to new snapshots (it has left the unsettled ring). Commits above it must not be acknowledged (ACK-1).

@@ -1,0 +1,120 @@
+/** The registry of account stores on a model of the database: a test decides when each thing happens. */
+import type { FlowRecord } from '../../src/core/model/flow.js';
+import type { AccountId, ClientId, GatewayId } from '../../src/core/model/ids.js';
+import type { Position } from '../../src/core/model/position.js';
+import type { AccountStreams, AppliedStep, StepImpacts } from '../../src/core/ports/account-streams.js';
+import type { HydrationReader, XidSnapshot } from '../../src/core/ports/hydration-reader.js';
+import type { Metrics } from '../../src/core/ports/metrics.js';
+import type { Logger } from '../../src/core/support/logger.js';
+import { AccountStoreRegistry, type StoreOptions } from '../../src/store/account-store-registry.js';
+import { ManualClock } from './manual-clock.js';
+import { ModelDatabase } from './model-database.js';
+
+const IGNORED = (): void => undefined;
+export const NO_METRICS: Metrics = {
+  ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
+  ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
+  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, queried: IGNORED },
+};
+export const SILENT: Logger = { error: IGNORED, warn: IGNORED, info: IGNORED, debug: IGNORED };
+
+/** Remembers what was published, and lets a test say who is connected. */
+export class RecordingStreams implements AccountStreams {
+  readonly steps: { readonly step: AppliedStep; readonly impacts: StepImpacts }[] = [];
+  readonly failed: AccountId[] = [];
+  readonly gateways = new Set<GatewayId>();
+  readonly clients = new Set<ClientId>();
+  /** Runs inside each publish. */
+  onPublish: (step: AppliedStep, impacts: StepImpacts) => void = IGNORED;
+
+  publish(step: AppliedStep, impacts: StepImpacts): void {
+    this.steps.push({ step, impacts });
+    this.onPublish(step, impacts);
+  }
+
+  fail(accountId: AccountId): void {
+    this.failed.push(accountId);
+  }
+
+  subscribeGateway(): () => void {
+    return IGNORED;
+  }
+
+  subscribeClient(): () => void {
+    return IGNORED;
+  }
+
+  liveGateways(): ReadonlySet<GatewayId> {
+    return this.gateways;
+  }
+
+  liveClients(): ReadonlySet<ClientId> {
+    return this.clients;
+  }
+}
+
+const OPTIONS: StoreOptions = { idleTtlMs: 60_000, hydrationConcurrency: 8, resyncLimitMs: 60_000 };
+
+export class StoreUnderTest {
+  readonly db = new ModelDatabase();
+  readonly clock = new ManualClock();
+  readonly streams = new RecordingStreams();
+  readonly putBack: FlowRecord[] = [];
+  readonly registry: AccountStoreRegistry;
+  isFresh = true;
+  /** Position of a commit that some client view has not shown yet. */
+  viewBacklog: Position | undefined;
+  startSnapshot: XidSnapshot | undefined;
+  /** Position of the last commit handed on. */
+  streamedTo: Position = 0n;
+
+  constructor(options: Partial<StoreOptions> = {}, reader?: HydrationReader) {
+    this.registry = new AccountStoreRegistry(
+      {
+        reader: reader ?? this.db,
+        streams: this.streams,
+        flowRecords: { putBackRevoked: (record) => void this.putBack.push(record) },
+        freshness: { isFresh: () => this.isFresh, staleBecause: () => undefined },
+        views: { oldestPosition: () => this.viewBacklog },
+        startSnapshot: () => this.startSnapshot,
+        clock: this.clock,
+        metrics: NO_METRICS,
+        log: SILENT,
+      },
+      { ...OPTIONS, ...options },
+    );
+  }
+
+  /** Hands the registry the next commit of the stream. False at its end. */
+  stream(): boolean {
+    const commit = this.db.nextCommit();
+    if (commit) this.streamedTo = commit.position;
+    if (commit) this.registry.accept(commit);
+    return commit !== undefined;
+  }
+
+  streamAll(): void {
+    while (this.stream());
+  }
+
+  /** Every snapshot that is waited for is taken and its rows arrive. */
+  async answerReads(): Promise<void> {
+    await turns();
+    while (this.db.waitingReads > 0) {
+      while (this.db.takeSnapshot());
+      this.db.answer();
+      await turns();
+    }
+  }
+
+  /** The ring asks for a snapshot, and lets go of what it contains. */
+  async settle(): Promise<void> {
+    this.clock.advance(250);
+    await turns();
+  }
+}
+
+/** Lets every promise that can settle do so. */
+export async function turns(): Promise<void> {
+  for (let i = 0; i < 12; i += 1) await Promise.resolve();
+}
