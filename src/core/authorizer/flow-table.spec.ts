@@ -1,0 +1,173 @@
+import { beforeEach, describe, expect, it } from '@jest/globals';
+import {
+  aClient,
+  aGateway,
+  aLink,
+  aMembership,
+  anAccount,
+  anAccountInUse,
+  anActor,
+  anIdentity,
+  aPolicy,
+  aProvider,
+  aResource,
+  aSite,
+  aToken,
+  CLIENT,
+  deleted,
+  GATEWAY,
+  GROUP,
+  idOf,
+  inserted,
+  MONDAY_9,
+  POLICY,
+  RESOURCE,
+  someFacts,
+  TOKEN,
+  updated,
+} from '../../../test/support/builders.js';
+import type { Change } from '../changes/commit.js';
+import { shapeOf } from '../model/flow.js';
+import type { ClientId, FlowId, GroupId, MembershipId, PolicyId, ResourceId } from '../model/ids.js';
+import { AccountState } from './account-state.js';
+import { FlowTable, type Flow, type Grant } from './flow-table.js';
+
+const aGrant = (of: Partial<Grant> = {}): Grant => ({
+  flowId: idOf<FlowId>('flow'),
+  policyId: POLICY,
+  membershipId: idOf<MembershipId>('member'),
+  tokenId: TOKEN,
+  expiresAt: MONDAY_9,
+  isUnlimited: false,
+  ...of,
+});
+
+const aFlow = (of: Partial<Flow> = {}): Flow => ({
+  gatewayId: GATEWAY,
+  clientId: CLIENT,
+  resourceId: RESOURCE,
+  shape: shapeOf(aResource()),
+  grant: aGrant(),
+  ...of,
+});
+
+describe('FlowTable', () => {
+  let table: FlowTable;
+  let flow: Flow;
+
+  beforeEach(() => {
+    table = new FlowTable();
+    flow = table.register(aFlow());
+  });
+
+  it('finds a flow by its pair, gateway, client and resource', () => {
+    expect(table.get(GATEWAY, CLIENT, RESOURCE)).toBe(flow);
+    expect([...table.ofGateway(GATEWAY)]).toEqual([flow]);
+    expect([...table.ofClient(CLIENT)]).toEqual([flow]);
+    expect([...table.ofResource(RESOURCE)]).toEqual([flow]);
+    expect(table.size).toBe(1);
+  });
+
+  it('forgets a removed flow everywhere, and removing it again does nothing', () => {
+    table.remove(flow);
+    table.remove(flow);
+    expect([table.size, table.ofGateway(GATEWAY).size, table.ofClient(CLIENT).size]).toEqual([0, 0, 0]);
+    expect(table.ofResource(RESOURCE).size).toBe(0);
+    expect(table.isRegistered(flow)).toBe(false);
+  });
+
+  it('a removed flow never takes its successor of the same pair with it', () => {
+    table.remove(flow);
+    const next = table.register(aFlow());
+    table.remove(flow);
+    expect(table.get(GATEWAY, CLIENT, RESOURCE)).toBe(next);
+    expect([table.isRegistered(flow), table.isRegistered(next)]).toEqual([false, true]);
+  });
+
+  describe('touchedBy', () => {
+    let state: AccountState;
+
+    beforeEach(() => {
+      state = new AccountState();
+      state.apply(anAccountInUse().map(([name, row]) => inserted(name, row)));
+      state.setConnection(someFacts());
+    });
+
+    const touched = (...changes: Change[]): Flow[] => [
+      ...(table.touchedBy(state.apply(changes), state).get(GATEWAY) ?? []),
+    ];
+
+    it.each<[string, Change]>([
+      ['the account is disabled', updated('accounts', anAccount(), anAccount({ disabledAt: MONDAY_9 }))],
+      ['the account is deleted', deleted('accounts', anAccount())],
+      ['its actor changes', updated('actors', anActor(), anActor({ disabledAt: MONDAY_9 }))],
+      ['its identity goes', deleted('identities', anIdentity())],
+      ['its provider is disabled', updated('auth_providers', aProvider(), aProvider({ disabledAt: MONDAY_9 }))],
+      ['its token goes', deleted('tokens', aToken())],
+      ['its token gets another end', updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 }))],
+      ['its client goes', deleted('clients', aClient())],
+      ['its client is verified', updated('clients', aClient(), aClient({ verifiedAt: MONDAY_9 }))],
+      ['its gateway goes', deleted('gateways', aGateway())],
+      ['its resource changes', updated('resources', aResource(), aResource({ address: 'a.example.org' }))],
+      ['its resource leaves the site', deleted('resource_sites', aLink())],
+      ['the site goes', deleted('sites', aSite())],
+      ['its membership goes', deleted('memberships', aMembership())],
+      ['its policy goes', deleted('policies', aPolicy())],
+      ['its policy gets conditions', updated('policies', aPolicy(), aPolicy({ conditions: 'unreadable' }))],
+      [
+        'its policy moves to another group (AUTH-1)',
+        updated('policies', aPolicy(), aPolicy({ groupId: idOf<GroupId>('ops') })),
+      ],
+      [
+        'its policy moves to another resource (AUTH-1)',
+        updated('policies', aPolicy(), aPolicy({ resourceId: idOf<ResourceId>('wiki') })),
+      ],
+      [
+        'another policy of its group is made for the resource',
+        inserted('policies', aPolicy({ id: idOf<PolicyId>('longer') })),
+      ],
+    ])('finds the flow when %s', (_what, change) => {
+      expect(touched(change)).toEqual([flow]);
+    });
+
+    it.each<[string, Change]>([
+      ['the account is renamed', updated('accounts', anAccount(), anAccount({ name: 'New' }))],
+      ['the site is renamed', updated('sites', aSite(), aSite({ name: 'New' }))],
+      [
+        'somebody else joins the group',
+        inserted('memberships', aMembership({ id: idOf<MembershipId>('other'), actorId: idOf('bob') })),
+      ],
+      [
+        'a policy of another group is made for the resource',
+        inserted('policies', aPolicy({ id: idOf<PolicyId>('other'), groupId: idOf<GroupId>('ops') })),
+      ],
+      [
+        'a policy of its group is made for another resource',
+        inserted('policies', aPolicy({ id: idOf<PolicyId>('other'), resourceId: idOf<ResourceId>('wiki') })),
+      ],
+    ])('D16: costs nothing when %s', (_what, change) => {
+      expect(touched(change)).toEqual([]);
+    });
+
+    it('finds every flow once, in a commit that takes everything away', () => {
+      const all = [...anAccountInUse()].reverse().map(([name, row]) => deleted(name, row));
+      expect(touched(...all)).toEqual([flow]);
+    });
+
+    it('after a regrant the new policy leads to the flow, and the old one no longer does', () => {
+      const other = aPolicy({ id: idOf<PolicyId>('longer'), groupId: GROUP });
+      state.apply([inserted('policies', other)]);
+      table.regrant(flow, aGrant({ policyId: other.id }));
+      expect(touched(deleted('policies', aPolicy()))).toEqual([]);
+      expect(touched(deleted('policies', other))).toEqual([flow]);
+    });
+
+    it('leaves flows of other clients and resources alone', () => {
+      table.register(aFlow({ clientId: idOf<ClientId>('phone') }));
+      table.register(aFlow({ resourceId: idOf<ResourceId>('wiki') }));
+      expect(touched(updated('clients', aClient(), aClient({ verifiedAt: MONDAY_9 })))).toHaveLength(2);
+      expect(touched(updated('resources', aResource(), aResource({ name: 'New' })))).toHaveLength(2);
+      expect(touched(deleted('policies', aPolicy()))).toHaveLength(3);
+    });
+  });
+});
