@@ -9,6 +9,7 @@ import * as devices from '../../db/migrations/0003_devices.js';
 import * as tokens from '../../db/migrations/0004_tokens.js';
 import * as flows from '../../db/migrations/0005_flows.js';
 import * as eventStore from '../../db/migrations/0006_event_store.js';
+import * as oneDevicePerPoint from '../../db/migrations/0007_one_device_per_point.js';
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001_accounts_and_actors': accountsAndActors,
@@ -17,4 +18,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0004_tokens': tokens,
   '0005_flows': flows,
   '0006_event_store': eventStore,
+  '0007_one_device_per_point': oneDevicePerPoint,
 };
