@@ -115,7 +115,7 @@ export class ReplicationConnection {
   async close(limit: Promise<void>): Promise<void> {
     this.deafen();
     this.resume(); // an unread socket never sees the server's end
-    void this.#client.end().catch(() => undefined);
+    this.#client.connection.end(); // the client's own `end` would cut a connection that streams, with what is unsent
     await Promise.race([this.#closed, limit]);
     this.destroy();
   }

@@ -13,13 +13,16 @@ import { createMigratedDatabase, createTestDatabase, type TestDatabase } from '.
 let database: TestDatabase;
 let ours: AccountIds;
 let running: StreamUnderTest[];
+let proxies: Proxy[];
 
 beforeEach(() => {
   running = [];
+  proxies = [];
 });
 
 afterEach(async () => {
   for (const stream of running) await stream.stop();
+  for (const proxy of proxies) proxy.close();
 });
 
 async function migrated(): Promise<void> {
@@ -222,6 +225,7 @@ describe('on servers of its own', () => {
 
   it('a connection that vanished without a word is followed by a new one, which ends the old backend', async () => {
     const proxy = await Proxy.to(use(0).url);
+    proxies.push(proxy);
     await migrated();
     const stream = await started({ options: { databaseUrl: proxy.urlOf(database) } });
     const { active_pid: former } = await stream.slotRow();
@@ -235,12 +239,12 @@ describe('on servers of its own', () => {
     expect((await stream.slotRow()).active_pid).not.toBe(former);
     expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
     await stream.stop();
-    proxy.close();
     await database.drop();
   });
 
   it('B.9: behind the same address another server begins: its lower positions count, and every store is read again', async () => {
     const proxy = await Proxy.to(use(0).url);
+    proxies.push(proxy);
     await migrated();
     // The same database on the second server, which is far less advanced.
     await database.query('SELECT pg_switch_wal()');
@@ -263,7 +267,6 @@ describe('on servers of its own', () => {
     await until(() => groupNames(stream).includes('on the second'), 'its commit');
     expect(stream.rowCommits().at(-1)?.position).toBeLessThan(high);
     await stream.stop();
-    proxy.close();
     await database.drop();
   });
 });
