@@ -1,7 +1,10 @@
 import type { EpochMs } from '../core/model/time.js';
 import type { Clock } from '../core/support/clock.js';
 
-/** One instant a channel waits for; setting another one replaces it. */
+/**
+ * One instant a channel waits for; setting another one replaces it. Never rings before it: a timer may be early, and the
+ * wall clock may have been set back since; the end of a token signs a client out for good.
+ */
 export class Alarm {
   #at: EpochMs | null = null;
   #cancel: (() => void) | undefined;
@@ -16,17 +19,22 @@ export class Alarm {
     if (at === this.#at) return;
     this.#cancel?.();
     this.#at = at;
-    this.#cancel =
-      at === null
-        ? undefined
-        : this.clock.after(Math.max(0, at - this.clock.now()), () => {
-            this.#at = null;
-            this.ring();
-          });
+    this.#cancel = at === null ? undefined : this.#wake(at);
   }
 
   /** Rings at the earlier of `at` and what is set already. */
   setEarlier(at: EpochMs | undefined): void {
     if (at !== undefined && (this.#at === null || at < this.#at)) this.set(at);
+  }
+
+  #wake(at: EpochMs): () => void {
+    return this.clock.after(Math.max(0, at - this.clock.now()), () => {
+      if (this.clock.now() < at) {
+        this.#cancel = this.#wake(at);
+        return;
+      }
+      this.#at = null;
+      this.ring();
+    });
   }
 }

@@ -17,23 +17,28 @@ export interface Settling {
 /** Longer delays other sockets; shorter spends more on turning the loop. */
 const SLICE_MS = 20;
 
+interface Entry {
+  readonly channel: Settling;
+  /** Of the commit that made it out of date. A channel that has settled since, or was marked again, answers another. */
+  readonly since: Position | undefined;
+}
+
 export class ViewScheduler implements ViewBacklog {
-  #queue: Settling[] = [];
-  #next = 0;
+  /** In the order of marking, which is that of commits. */
+  readonly #waiting = new Set<Entry>();
   #armed = false;
 
   constructor(private readonly scheduler: Scheduler) {}
 
   /** Must be called once per channel and time it becomes out of date. */
   enqueue(channel: Settling): void {
-    this.#queue.push(channel);
+    this.#waiting.add({ channel, since: channel.unseenSince() });
     this.#arm();
   }
 
   oldestPosition(): Position | undefined {
-    for (let i = this.#next; i < this.#queue.length; i += 1) {
-      const position = this.#queue[i]?.unseenSince();
-      if (position !== undefined) return position;
+    for (const { channel, since } of this.#waiting) {
+      if (since !== undefined && channel.unseenSince() === since) return since;
     }
     return undefined;
   }
@@ -49,15 +54,11 @@ export class ViewScheduler implements ViewBacklog {
   #slice(): void {
     this.#armed = false;
     const end = this.scheduler.elapsedMs() + SLICE_MS;
-    while (this.#next < this.#queue.length) {
-      this.#queue[this.#next]?.settle();
-      this.#next += 1;
+    for (const entry of this.#waiting) {
+      this.#waiting.delete(entry);
+      entry.channel.settle();
       if (this.scheduler.elapsedMs() >= end) break;
     }
-    if (this.#next < this.#queue.length) this.#arm();
-    else {
-      this.#queue = [];
-      this.#next = 0;
-    }
+    if (this.#waiting.size > 0) this.#arm();
   }
 }
