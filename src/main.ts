@@ -129,7 +129,10 @@ async function prepareDatabase(config: Config, databaseUrl: string, log: Logger)
   try {
     const before = await checkServer(database, { prefix: config.publicationPrefix, slot: config.replicationSlot });
     refuseUnfit(before.filter((fault) => !MIGRATION_MENDS.has(fault.code)));
-    const applied = await migrateToLatest(databaseUrl, { publicationPrefix: config.publicationPrefix });
+    const applied = await migrateToLatest(databaseUrl, {
+      publicationPrefix: config.publicationPrefix,
+      slot: config.replicationSlot,
+    });
     if (applied.length > 0) log.info('database.migrated', { applied });
     refuseUnfit(await checkServer(database, { prefix: config.publicationPrefix, slot: config.replicationSlot }));
     return await openEpoch(database);

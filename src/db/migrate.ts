@@ -1,5 +1,5 @@
 /** Brings a database to the newest schema, publications included. Safe to run by several processes at once. */
-import { Migrator } from 'kysely';
+import { Migrator, sql } from 'kysely';
 import type { Database, Queries } from './open-database.js';
 import { openDatabase } from './open-database.js';
 import { MIGRATIONS } from './migrations.js';
@@ -8,6 +8,8 @@ import { reconcilePublications } from './publications.js';
 export interface MigrateOptions {
   /** Default `portcullis`. */
   readonly publicationPrefix?: string;
+  /** Our replication slot; dropped when a publication had to be made again, see below. */
+  readonly slot?: string;
 }
 
 /** Returns the names of the migrations it applied, in order; empty when there was nothing to do. */
@@ -15,11 +17,26 @@ export async function migrateToLatest(databaseUrl: string, options: MigrateOptio
   const database = openDatabase(databaseUrl, { max: 2 });
   try {
     const applied = await database.ask('migrate', applyMigrations);
-    await reconcilePublications(database, options.publicationPrefix ?? 'portcullis');
+    const changes = await reconcilePublications(database, options.publicationPrefix ?? 'portcullis');
+    const isMadeAgain = changes.some(({ what }) => what === 'created');
+    if (isMadeAgain && options.slot !== undefined) await dropIdleSlot(database, options.slot);
     return applied;
   } finally {
     await database.close();
   }
+}
+
+/**
+ * A slot that is older than its publication cannot decode what was written while there was none: PostgreSQL up to 17
+ * fails at that place for good (events.md B.3.11), PostgreSQL 18 leaves the rows out in silence. The server makes a new
+ * slot at its start. One that is in use is left alone: its server notices by itself.
+ */
+async function dropIdleSlot(database: Database, slot: string): Promise<void> {
+  await database.ask('drop-idle-slot', (db) =>
+    sql`
+      SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+      WHERE slot_name = ${slot} AND database = current_database() AND NOT active`.execute(db),
+  );
 }
 
 /** Names of migrations this program knows and the database has not. */

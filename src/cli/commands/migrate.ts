@@ -9,8 +9,8 @@ export const migrate: Command = {
 Applies the migrations the database has not and reconciles the publications. The server does the same at its start.`,
   async run({ args, out, config }) {
     readFlags(args, {});
-    const { publicationPrefix } = config();
-    const applied = await withDatabaseUrl(config(), (url) => migrateToLatest(url, { publicationPrefix }));
+    const { publicationPrefix, replicationSlot: slot } = config();
+    const applied = await withDatabaseUrl(config(), (url) => migrateToLatest(url, { publicationPrefix, slot }));
     out(applied.length === 0 ? 'nothing to do' : applied.map((name) => `applied ${name}`).join('\n'));
     return 0;
   },

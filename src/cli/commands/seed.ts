@@ -22,10 +22,10 @@ not named is as above. With --json they are in "load", with tokens for their fir
   async run({ args, out, config }) {
     const { values } = readFlags(args, { json: { type: 'boolean' }, scale: { type: 'string' } });
     const scale = values.scale === undefined ? undefined : readScale(values.scale);
-    const { publicationPrefix } = config();
+    const { publicationPrefix, replicationSlot } = config();
     const random = new SystemRandom();
     await withDatabaseUrl(config(), async (url) => {
-      await migrateToLatest(url, { publicationPrefix });
+      await migrateToLatest(url, { publicationPrefix, slot: replicationSlot });
       const database = openDatabase(url, { max: 2, applicationName: 'portcullis seed' });
       try {
         const report = await seedDemoAccount(database, new SystemClock().now(), random);
