@@ -10,11 +10,12 @@
  *   backing off  the database failed for now; the same batch is sent again. Nothing is dropped, however long it takes
  */
 import type { StoredFlow, FlowRecord } from '../core/model/flow.js';
-import type { AccountId, GatewayId } from '../core/model/ids.js';
+import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
 import type { EpochMs } from '../core/model/time.js';
 import type { FlowClosing, FlowRecords } from '../core/ports/flow-records.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
+import { clientsOfUncleanEpochs } from './epochs.js';
 import type { Database } from './open-database.js';
 import { isForGood } from './postgres-error.js';
 import { unexpiredFlows } from './unexpired-flows.js';
@@ -66,6 +67,10 @@ export class BatchedFlowRecords implements FlowRecords {
 
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]> {
     return unexpiredFlows(this.database, accountId, gatewayId, now);
+  }
+
+  clientsOfUncleanEpochs(accountId: AccountId, gatewayId: GatewayId): Promise<readonly ClientId[]> {
+    return clientsOfUncleanEpochs(this.database, accountId, gatewayId);
   }
 
   flush(): Promise<void> {

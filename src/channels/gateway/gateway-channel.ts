@@ -44,7 +44,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   readonly #tokenEnd: Alarm;
   #live: Live | undefined;
   #isClosed = false;
-  /** Cuts committed while the rows were being read: the read may or may not show them. */
+  /** Cuts committed while the rows were being read, or not long before: the read may or may not show them. */
   readonly #cutsMeanwhile: Cut[] = [];
   /** The gateway's form of each resource, as it was last told. */
   readonly #toldForms = new Map<ResourceId, string>();
@@ -121,10 +121,14 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       const twin = this.with_.presence.gateway(accountId, gatewayId);
       if (twin && twin.upgradeNumber < this.upgradeNumber) twin.evict();
       this.#undo.push(this.with_.streams.subscribeGateway(accountId, this));
+      this.#cutsMeanwhile.push(...handle.cutsNotYetVisible());
       await this.with_.flowRecords.flush();
-      const stored = await this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now());
+      const [stored, unwritten] = await Promise.all([
+        this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
+        this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId),
+      ]);
       this.#post(() => {
-        this.#start(handle, stored);
+        this.#start(handle, stored, unwritten);
       });
     } catch (error) {
       this.with_.log.warn('gateway.join-failed', { accountId, gatewayId, error });
@@ -132,7 +136,8 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     }
   }
 
-  #start(handle: AccountHandle, stored: readonly StoredFlow[]): void {
+  /** @param unwritten clients that may hold pairs of which no row was written (D22) */
+  #start(handle: AccountHandle, stored: readonly StoredFlow[], unwritten: readonly ClientId[]): void {
     const { state } = handle;
     const { accountId, gatewayId } = this;
     const token = state.row('tokens', this.peer.tokenId);
@@ -155,7 +160,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.#post(task);
     });
     this.#live = { handle, held };
-    const restored = held.restore(withCuts(stored, this.#cutsMeanwhile), handle.position());
+    const restored = withSuspects(held.restore(withCuts(stored, this.#cutsMeanwhile), handle.position()), unwritten);
     this.#pushInit(this.#live, restored);
     this.#tokenEnd.set(token.expiresAt);
     this.#undo.push(this.with_.presence.enterGateway(this));
@@ -383,4 +388,11 @@ function withCuts(stored: readonly StoredFlow[], cuts: readonly Cut[]): readonly
   const isCut = (row: StoredFlow): boolean =>
     cuts.some((cut) => cut.kind === 'all' || (!cut.wasClosed && cut.flowId === row.id));
   return stored.map((row) => (row.revokedAt === null && isCut(row) ? { ...row, revokedAt: row.createdAt } : row));
+}
+
+/** Who has no listed pair needs a placeholder, whether its pairs were read and found unjustified or were never written. */
+function withSuspects(restored: Restored, unwritten: readonly ClientId[]): Restored {
+  const listed = new Set(restored.served.map((pair) => pair.clientId));
+  const suspects = unwritten.filter((clientId) => !listed.has(clientId));
+  return { ...restored, emptied: [...new Set([...restored.emptied, ...suspects])].sort() };
 }

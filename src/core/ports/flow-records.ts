@@ -1,5 +1,5 @@
 import type { FlowRecord, RevokedReason, StoredFlow } from '../model/flow.js';
-import type { AccountId, FlowId, GatewayId } from '../model/ids.js';
+import type { AccountId, ClientId, FlowId, GatewayId } from '../model/ids.js';
 import type { Position } from '../model/position.js';
 import type { EpochMs } from '../model/time.js';
 
@@ -22,6 +22,11 @@ export interface FlowRecords {
   putBackRevoked(record: FlowRecord, at: EpochMs): void;
   /** Every row of this gateway not past its expiry, closed ones included: the one query on flows that a join makes (D22). */
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]>;
+  /**
+   * Clients that may hold pairs at this gateway of which no row was ever written, because a process was killed (D22). Asked
+   * at a join, after its connect is stored.
+   */
+  clientsOfUncleanEpochs(accountId: AccountId, gatewayId: GatewayId): Promise<readonly ClientId[]>;
   /** Resolves when everything queued before the call is written or known to be unwritable. */
   flush(): Promise<void>;
 }
