@@ -4,6 +4,7 @@ import { env } from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { NestFactory } from '@nestjs/core';
 import type { INestApplication } from '@nestjs/common';
+import type { NestExpressApplication } from '@nestjs/platform-express';
 import { AppModule, DATABASE } from './app.module.js';
 import { ApiServer } from './channels/api-server.js';
 import { PhoenixSocketAdapter } from './channels/phoenix-socket-adapter.js';
@@ -81,7 +82,11 @@ async function startOn(
     random: new SystemRandom(),
     scheduler: new SystemScheduler(),
   };
-  const app = await NestFactory.create(AppModule.with(runtime), { logger: false, abortOnError: false });
+  const app = await NestFactory.create<NestExpressApplication>(AppModule.with(runtime), {
+    logger: false,
+    abortOnError: false,
+  });
+  app.disable('x-powered-by');
   const api = app.get(ApiServer);
   const database = app.get<Database>(DATABASE);
   const replication = app.get<Replication>(REPLICATION);

@@ -29,6 +29,3 @@ export interface ChannelLimits {
   /** Tasks waiting in one channel's mailbox. */
   readonly mailboxLimit: number;
 }
-
-/** The stream must have shown a connect's own rows by then, else the peer is closed and comes again (D13). */
-export const CONNECT_SEEN_WITHIN_MS = 2000;

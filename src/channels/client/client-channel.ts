@@ -17,6 +17,7 @@ import { mergeImpact, noImpact, type ClientEnding, type ClientImpact } from '../
 import { nextTransition } from '../../core/authorizer/conditions.js';
 import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
 import type { Position } from '../../core/model/position.js';
+import type { EpochMs } from '../../core/model/time.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, ClientSubscriber } from '../../core/ports/account-streams.js';
 import type { ClientPeer, FlowAnswer, GatewayPeer, IceKind } from '../../core/ports/presence.js';
@@ -38,7 +39,8 @@ import {
 import { clientResource } from '../../protocol/views/resource-forms.js';
 import { Alarm } from '../alarm.js';
 import type { Channel, ClientSocket } from '../channel.js';
-import { CONNECT_SEEN_WITHIN_MS, type ChannelServices } from '../channel-services.js';
+import type { ChannelServices } from '../channel-services.js';
+import { connectIsSeen } from '../connect-seen.js';
 import type { ConnectedClient } from '../connected-peer.js';
 import type { Settling } from '../view-scheduler.js';
 import { FlowRequests } from './flow-requests.js';
@@ -131,8 +133,7 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       this.#undo.push(() => {
         handle.release();
       });
-      const mayStart =
-        !this.peer.mustSeeConnect || (await handle.sawConnect(this.connectionId, CONNECT_SEEN_WITHIN_MS));
+      const mayStart = await connectIsSeen(this.peer, handle);
       if (this.#isClosed) this.closed();
       else if (!mayStart) this.socket.close(1012, 'connect-not-seen');
       else this.#post(() => this.#start(handle));
@@ -163,12 +164,12 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
 
     const shown: ShownResource[] = [];
     const ids = candidateResources(state, subject.client);
-    shown.push(...this.#view.update(ids, (id) => this.#shown(subject, id)).upserted);
+    shown.push(...this.#view.update(ids, (id) => this.#shown(subject, id, now)).upserted);
     const config = state.account?.config ?? NO_CONFIG;
     this.#toldInterface = clientInterface(subject.client, config);
     this.socket.push('init', clientInit(subject.client, config, shown, this.peer.version, []));
     this.#tokenEnd.set(subject.token.expiresAt);
-    this.#awaitTime(ids);
+    this.#awaitTime(ids, now);
     this.with_.log.info('client.joined', { accountId, clientId, position: handle.position(), resources: shown.length });
   }
 
@@ -210,13 +211,14 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       this.#disconnect('token-expired');
       return;
     }
-    const ids = new Set(impact.resources);
+    // A pair that ends with its window is toggled a moment before the window's own timer: it may be gone for good.
+    const ids = new Set([...impact.resources, ...this.#toggles]);
     if (impact.everything) {
       for (const id of this.#view.toldIds()) ids.add(id);
       if (typeof subject !== 'string') for (const id of candidateResources(state, subject.client)) ids.add(id);
     }
     const { removed, upserted } = this.#view.update(ids, (id) =>
-      typeof subject === 'string' ? undefined : this.#shown(subject, id),
+      typeof subject === 'string' ? undefined : this.#shown(subject, id, now),
     );
     const changed = new Set([...removed, ...upserted.map(({ resource }) => resource.id)]);
     const toggled = [...this.#toggles].filter((id) => this.#view.has(id) && !changed.has(id)).sort();
@@ -228,12 +230,12 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     }
     for (const shown of upserted) this.#pushResource(shown);
     for (const id of toggled) {
-      const shown = typeof subject === 'string' ? undefined : this.#shown(subject, id);
+      const shown = typeof subject === 'string' ? undefined : this.#shown(subject, id, now);
       if (shown) this.#pushResource(shown);
     }
     if (impact.interface && typeof subject !== 'string') this.#pushInterface(subject, handle);
     if (impact.token && typeof subject !== 'string') this.#tokenEnd.set(subject.token.expiresAt);
-    this.#awaitTime(ids);
+    this.#awaitTime(ids, now);
   }
 
   #pushResource({ resource, sites }: ShownResource): void {
@@ -259,23 +261,23 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     this.with_.views.enqueue(this);
   }
 
-  /** What the client may see of a resource now. */
-  #shown(subject: Subject, resourceId: ResourceId): ShownResource | undefined {
+  /** What the client may see of a resource at `now`. */
+  #shown(subject: Subject, resourceId: ResourceId, now: EpochMs): ShownResource | undefined {
     const state = this.#handle?.state;
     const resource = state?.resource(resourceId);
     if (!state || !resource || !resourceForVersion(resource, this.peer.version)) return undefined;
     const sites = state.sitesOfResource(resourceId);
     if (sites.length === 0) return undefined;
-    return authorize(state, subject, resourceId, this.with_.clock.now()).verdict === 'allow'
-      ? { resource, sites }
-      : undefined;
+    return authorize(state, subject, resourceId, now).verdict === 'allow' ? { resource, sites } : undefined;
   }
 
-  /** Windows open and close at exact instants (D18). Waking too early only looks and finds nothing. */
-  #awaitTime(ids: Iterable<ResourceId>): void {
+  /**
+   * Windows open and close at exact instants (D18). Waking too early only looks and finds nothing.
+   * @param now the instant the view was computed for: reading the clock again could step over a boundary
+   */
+  #awaitTime(ids: Iterable<ResourceId>, now: EpochMs): void {
     const state = this.#handle?.state;
     if (!state) return;
-    const now = this.with_.clock.now();
     for (const id of ids) {
       for (const policy of state.policiesOfResource(id)) {
         this.#timeTurns.setEarlier(nextTransition(policy.conditions, now));

@@ -20,7 +20,8 @@ import { authorizeFlow, candidatesOfClient, gatewayInit, rejectAccess } from '..
 import { gatewayResource } from '../../protocol/views/resource-forms.js';
 import { Alarm } from '../alarm.js';
 import type { Channel, GatewaySocket } from '../channel.js';
-import { CONNECT_SEEN_WITHIN_MS, type ChannelServices } from '../channel-services.js';
+import type { ChannelServices } from '../channel-services.js';
+import { connectIsSeen } from '../connect-seen.js';
 import type { ConnectedGateway } from '../connected-peer.js';
 import { FlowQueue } from './flow-queue.js';
 import { byPair, HeldFlows, type Restored } from './held-flows.js';
@@ -108,8 +109,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.#undo.push(() => {
         handle.release();
       });
-      const mayStart =
-        !this.peer.mustSeeConnect || (await handle.sawConnect(this.connectionId, CONNECT_SEEN_WITHIN_MS));
+      const mayStart = await connectIsSeen(this.peer, handle);
       if (this.#isClosed) {
         this.closed();
         return;
@@ -196,8 +196,9 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.#cutsMeanwhile.push(...impact.cuts); // the state itself is judged at the start
       return;
     }
-    for (const flow of [...impact.flows].sort(byPair)) live.held.reconsider(flow, step.position);
+    // Cuts first: a pair that loses its row and its reason in one commit is rejected once.
     for (const cut of impact.cuts) this.#cut(live, cut, step);
+    for (const flow of [...impact.flows].sort(byPair)) live.held.reconsider(flow, step.position);
     if (impact.isGone) {
       this.socket.close(1000, 'gateway-deleted');
     } else if (impact.deletedTokens.has(this.peer.tokenId)) {

@@ -22,6 +22,8 @@ interface Held {
   readonly flow: Flow;
   /** What the gateway enforces: the first `authorize_flow`'s, moved only by an expiry message or `init` (D20a). */
   heldExpiry: EpochMs;
+  /** The alarm counts from here: a clock read again later could have stepped over a boundary. */
+  decidedAt: EpochMs;
   readonly alarm: Alarm;
   /** Whether the row of the current grant is in the database. */
   isRecorded: boolean;
@@ -43,6 +45,8 @@ export class HeldFlows {
   readonly #held = new Map<Flow, Held>();
   readonly #table: FlowTable;
   readonly #canMoveExpiry: boolean;
+  /** When `decide` last looked; whatever it leads to happens in the same step. */
+  #decidedAt: EpochMs = 0;
 
   constructor(
     private readonly peer: ConnectedGateway,
@@ -85,7 +89,8 @@ export class HeldFlows {
 
   /** Whether the pair is justified now: the whole of D17. */
   decide(clientId: ClientId, resourceId: ResourceId): Decision {
-    return authorizeFlow(this.handle.state, clientId, this.peer.gatewayId, resourceId, this.#now());
+    this.#decidedAt = this.#now();
+    return authorizeFlow(this.handle.state, clientId, this.peer.gatewayId, resourceId, this.#decidedAt);
   }
 
   /**
@@ -118,6 +123,7 @@ export class HeldFlows {
   settleExpiry(flow: Flow): void {
     const held = this.#held.get(flow);
     if (!held) return;
+    held.decidedAt = this.#decidedAt;
     if (this.#canMoveExpiry) {
       const differs = toUnixSeconds(held.heldExpiry) !== toUnixSeconds(flow.grant.expiresAt);
       held.heldExpiry = flow.grant.expiresAt;
@@ -135,7 +141,8 @@ export class HeldFlows {
 
   /** Decides a held pair again after a commit or at a boundary of time (D20). */
   reconsider(flow: Flow, position: Position | null): void {
-    if (!this.#held.has(flow)) return;
+    const held = this.#held.get(flow);
+    if (!held) return;
     const resource = this.handle.state.resource(flow.resourceId);
     if (resource && !sameShape(shapeOf(resource), flow.shape)) {
       this.lose(flow, 'resource-changed', position);
@@ -153,6 +160,8 @@ export class HeldFlows {
     }
     if (grant === flow.grant) {
       this.with_.metrics.decided('kept');
+      held.decidedAt = this.#decidedAt;
+      this.#arm(held); // a new policy may open later
       return;
     }
     this.with_.metrics.decided('moved');
@@ -258,7 +267,7 @@ export class HeldFlows {
         this.#timeCame(flow);
       });
     });
-    const held = { flow, heldExpiry, alarm, isRecorded, onRecorded: [] };
+    const held = { flow, heldExpiry, decidedAt: this.#decidedAt, alarm, isRecorded, onRecorded: [] };
     this.#held.set(flow, held);
     this.#arm(held);
   }
@@ -266,14 +275,14 @@ export class HeldFlows {
   /**
    * Wakes at the pair's end; before it wherever time alone can change the decision, so that a window that opens moves
    * the expiry while the gateway still holds the pair; and early enough to renew a grant that nothing ends (D18, D20a).
+   * The end itself still belongs to a window, so the pair is over one millisecond later, as for the client.
    */
-  #arm({ flow, heldExpiry, alarm }: Held): void {
+  #arm({ flow, heldExpiry, decidedAt, alarm }: Held): void {
     const { grant } = flow;
-    const now = this.#now();
-    let at = Math.min(heldExpiry, grant.expiresAt);
+    let at = Math.min(heldExpiry, grant.expiresAt) + 1;
     if (grant.isUnlimited && this.#canMoveExpiry) at = Math.min(at, grant.expiresAt - RENEW_BEFORE_MS);
     for (const policy of this.handle.state.policiesOfResource(flow.resourceId)) {
-      at = Math.min(at, nextTransition(policy.conditions, now) ?? Infinity);
+      at = Math.min(at, nextTransition(policy.conditions, decidedAt) ?? Infinity);
     }
     alarm.set(at);
   }
@@ -285,9 +294,11 @@ export class HeldFlows {
   #timeCame(flow: Flow): void {
     const held = this.#held.get(flow);
     if (!held) return;
-    if (Math.min(held.heldExpiry, flow.grant.expiresAt) <= this.#now()) this.lose(flow, 'expired', null);
+    const now = this.#now();
+    const end = Math.min(held.heldExpiry, flow.grant.expiresAt);
+    if (end < now) this.lose(flow, 'expired', null);
+    else if (end === now) held.alarm.set(end + 1);
     else this.reconsider(flow, null);
-    if (this.#held.has(flow)) this.#arm(held);
   }
 
   #record(flow: Flow, clientRemoteIp: string | null): void {

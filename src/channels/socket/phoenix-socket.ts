@@ -82,9 +82,10 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
   close(code: CloseCode, why: string): void {
     if (!this.#open) return;
     this.ws.close(code);
-    this.with_.clock.after(CLOSE_TIMEOUT_MS, () => {
+    const cancel = this.with_.clock.after(CLOSE_TIMEOUT_MS, () => {
       this.ws.terminate();
     });
+    this.ws.once('close', cancel);
     this.#ended(why);
   }
 
