@@ -11,7 +11,7 @@ import type { Flow } from '../../core/authorizer/flow-table.js';
 import { pairSecrets } from '../../core/derivations/pair-secrets.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, Cut, GatewayImpact, GatewaySubscriber } from '../../core/ports/account-streams.js';
-import type { FlowRequest, GatewayPeer, IceKind, PairSecrets } from '../../core/ports/presence.js';
+import type { ClientPeer, FlowRequest, GatewayPeer, IceKind, PairSecrets } from '../../core/ports/presence.js';
 import { Mailbox } from '../../core/support/mailbox.js';
 import type { Addressed, Frame } from '../../protocol/frame.js';
 import { parseGatewayEvent, type GatewayRequest } from '../../protocol/inbound.js';
@@ -49,7 +49,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   readonly #cutsMeanwhile: Cut[] = [];
   /** The gateway's form of each resource, as it was last told. */
   readonly #toldForms = new Map<ResourceId, string>();
-  readonly #secrets = new Map<ClientId, { readonly publicKey: string; readonly secrets: PairSecrets }>();
+  readonly #secrets = new WeakMap<ClientPeer, PairSecrets>();
   readonly #undo: (() => void)[] = [];
 
   constructor(
@@ -101,7 +101,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
 
   // ---- joining ---------------------------------------------------------------------------------------------------
 
-  /** D22. The twin goes first, and its queued rows are written, so that the one query on flows shows everything. */
+  /** D22. The twin goes first, so that nothing is granted in the gateway's name while its flows are read. */
   async #join(): Promise<void> {
     const { accountId, gatewayId } = this;
     try {
@@ -122,18 +122,30 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       if (twin && twin.upgradeNumber < this.upgradeNumber) twin.evict();
       this.#undo.push(this.with_.streams.subscribeGateway(accountId, this));
       this.#cutsMeanwhile.push(...handle.cutsNotYetVisible());
-      await this.with_.flowRecords.flush();
-      const [stored, unwritten] = await Promise.all([
-        this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
-        this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId),
-      ]);
-      this.#post(() => {
-        this.#start(handle, stored, unwritten);
-      });
+      await this.#readFlows(handle);
     } catch (error) {
-      this.with_.log.warn('gateway.join-failed', { accountId, gatewayId, error });
-      this.socket.close(1012, 'join-failed');
+      this.#joinFailed(error);
     }
+  }
+
+  /** What is queued is written first, so that the one query on flows shows everything. */
+  async #readFlows(handle: AccountHandle): Promise<void> {
+    const { accountId, gatewayId } = this;
+    await this.with_.flowRecords.flush();
+    const [stored, unwritten] = await Promise.all([
+      this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
+      this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId),
+    ]);
+    this.#post(() => {
+      this.#start(handle, stored, unwritten);
+    });
+  }
+
+  #joinFailed(error: unknown): void {
+    if (this.#isClosed) return; // another channel may be on the socket
+    const { accountId, gatewayId } = this;
+    this.with_.log.warn('gateway.join-failed', { accountId, gatewayId, error });
+    this.socket.close(1012, 'join-failed');
   }
 
   /** @param unwritten clients that may hold pairs of which no row was written (D22) */
@@ -154,7 +166,14 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.evict();
       return;
     }
-    twin?.evict();
+    if (twin) {
+      // An older one went live while we read: what it was granted since is not in what we read.
+      twin.evict();
+      this.#readFlows(handle).catch((error: unknown) => {
+        this.#joinFailed(error);
+      });
+      return;
+    }
 
     const held = new HeldFlows(this.peer, handle, this.socket, this.with_, (task) => {
       this.#post(task);
@@ -162,6 +181,8 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.#live = { handle, held };
     const restored = withSuspects(held.restore(withCuts(stored, this.#cutsMeanwhile), handle.position()), unwritten);
     this.#pushInit(this.#live, restored);
+    if (this.#isClosed) return; // its `init` was more than the socket could take
+    this.#askAgain(handle, restored);
     this.#tokenEnd.set(token.expiresAt);
     this.#undo.push(this.with_.presence.enterGateway(this));
     this.with_.log.info('gateway.joined', {
@@ -185,6 +206,14 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     for (const resourceId of [...new Set(served.map((pair) => pair.resourceId))].sort()) {
       this.#toldForms.delete(resourceId);
       this.#pushForm(handle, resourceId);
+    }
+  }
+
+  /** Clients that are connected go on sending to a gateway that lost their pair, unless they have found another (D20b). */
+  #askAgain({ flows }: AccountHandle, { rejected }: Restored): void {
+    for (const { clientId, resourceId } of rejected) {
+      const isServed = [...flows.ofClient(clientId)].some((flow) => flow.resourceId === resourceId);
+      if (!isServed) this.with_.presence.client(this.accountId, clientId)?.toggle(resourceId);
     }
   }
 
@@ -351,15 +380,15 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     }
   }
 
-  /** Derived once per pair of connections: the same text for as long as both keys are the same. */
+  /** Derived once per pair of connections: the same text for as long as both keys are the same. Forgotten with the client. */
   #secretsWith({ client }: FlowRequest): PairSecrets {
-    const known = this.#secrets.get(client.clientId);
-    if (known?.publicKey === client.publicKey) return known.secrets;
+    const known = this.#secrets.get(client);
+    if (known) return known;
     const secrets = pairSecrets({
       client: { id: client.clientId, publicKey: client.publicKey, pskBase: client.pskBase },
       gateway: { id: this.gatewayId, publicKey: this.peer.publicKey, pskBase: this.peer.pskBase },
     });
-    this.#secrets.set(client.clientId, { publicKey: client.publicKey, secrets });
+    this.#secrets.set(client, secrets);
     return secrets;
   }
 
@@ -384,11 +413,21 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
 
 type TokenEnd = 'token-deleted' | 'token-expired';
 
-/** The rows as they are with the cuts committed while they were read: a cut row counts as closed. */
+/**
+ * The rows as they are with the cuts committed while they were read: a cut row counts as closed, also one that was
+ * deleted before it could be read and is not put back yet.
+ */
 function withCuts(stored: readonly StoredFlow[], cuts: readonly Cut[]): readonly StoredFlow[] {
   const isCut = (row: StoredFlow): boolean =>
     cuts.some((cut) => cut.kind === 'all' || (!cut.wasClosed && cut.flowId === row.id));
-  return stored.map((row) => (row.revokedAt === null && isCut(row) ? { ...row, revokedAt: row.createdAt } : row));
+  const known = new Set(stored.map((row) => row.id));
+  const deleted = cuts.flatMap((cut) =>
+    cut.kind === 'flow' && cut.deleted && !known.has(cut.flowId) ? cut.deleted : [],
+  );
+  return [
+    ...stored.map((row) => (row.revokedAt === null && isCut(row) ? { ...row, revokedAt: row.createdAt } : row)),
+    ...deleted.map((row) => ({ ...row, revokedAt: row.createdAt })),
+  ];
 }
 
 /** Who has no listed pair needs a placeholder, whether its pairs were read and found unjustified or were never written. */
