@@ -12,7 +12,7 @@ import { PortalError } from '../core/support/portal-error.js';
 import type { Database, RawQuery } from './open-database.js';
 
 /** A standby's snapshot does not list running transactions: the fence would pass what it must hold (events.md B.3.7). */
-export class StandbyError extends PortalError {
+class StandbyError extends PortalError {
   readonly code = 'DB_IS_STANDBY';
   readonly reaction = 'retry-later';
   constructor() {

@@ -38,11 +38,6 @@ export interface GatewayPushes {
   readonly disconnect: Disconnect;
 }
 
-export interface RelayPushes {
-  readonly init: Readonly<Record<string, never>>;
-  readonly disconnect: Disconnect;
-}
-
 /** The only reason peers know, and it is final: a client signs out, a gateway or relay exits. */
 export interface Disconnect {
   readonly reason: 'token_expired';

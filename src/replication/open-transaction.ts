@@ -30,7 +30,7 @@ export interface TransactionLimits {
   readonly maxBytes: number;
 }
 
-export type RowKind = RowChange['kind'];
+type RowKind = RowChange['kind'];
 
 export class OpenTransaction {
   #byAccount = new Map<AccountId, Change[]>();

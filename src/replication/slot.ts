@@ -6,7 +6,7 @@ import type { Logger } from '../core/support/logger.js';
 import type { ReplicationConnection } from './replication-connection.js';
 
 /** Somebody else's slot has our name: another plugin or another database. Only a person can tell which is wrong; we ask again. */
-export class SlotUnusableError extends PortalError {
+class SlotUnusableError extends PortalError {
   readonly code = 'REPL_SLOT_UNUSABLE';
   readonly reaction = 'retry-later';
 }

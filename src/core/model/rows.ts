@@ -192,7 +192,3 @@ export const ACCOUNT_TABLES = [
   'policies',
   'tokens',
 ] as const satisfies readonly AccountTable[];
-
-export function isAccountTable(name: string): name is AccountTable {
-  return (ACCOUNT_TABLES as readonly string[]).includes(name);
-}
