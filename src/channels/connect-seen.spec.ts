@@ -25,6 +25,6 @@ describe('connectIsSeen (D13)', () => {
   ])('%s', async (_name, held, mustSeeConnect) => {
     const { answer, sawConnect } = ask(held, mustSeeConnect);
     expect(await answer).toBe(false);
-    expect(sawConnect).toHaveBeenCalledWith('n', 2000);
+    expect(sawConnect.mock.calls).toEqual([['n', 2000]]);
   });
 });

@@ -30,8 +30,6 @@ export interface TransactionLimits {
   readonly maxBytes: number;
 }
 
-type RowKind = RowChange['kind'];
-
 export class OpenTransaction {
   #byAccount = new Map<AccountId, Change[]>();
   #global: Change[] = [];
