@@ -322,8 +322,9 @@ export class ChannelHouse {
   }
 
   /** The upgrade is over and the join on its way. */
-  connectClient(of: Partial<ConnectedClient> = {}, name = 'client'): JoinedClient {
+  connectClient(of: Partial<ConnectedClient> = {}, name = 'client', diesAt?: string): JoinedClient {
     const socket = new FakeSocket<ClientPushes>(name, this.heard);
+    socket.diesAt = diesAt;
     const channel = new ClientChannel(this.#clientPeer(of), socket, this.services);
     socket.carries(channel);
     return new JoinedClient(socket, channel);

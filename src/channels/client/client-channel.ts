@@ -139,6 +139,7 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       else this.#post(() => this.#start(handle));
     } catch (error) {
       // Never a join error: it is fatal to every Rust peer. The reply is out; the peer comes again (D24).
+      if (this.#isClosed) return; // another channel may be on the socket
       this.with_.log.warn('client.join-failed', { accountId: this.accountId, clientId: this.clientId, error });
       this.socket.close(1012, 'join-failed');
     }
@@ -168,6 +169,7 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     const config = state.account?.config ?? NO_CONFIG;
     this.#toldInterface = clientInterface(subject.client, config);
     this.socket.push('init', clientInit(subject.client, config, shown, this.peer.version, []));
+    if (this.#isClosed) return; // it was more than the socket could take
     this.#tokenEnd.set(subject.token.expiresAt);
     this.#awaitTime(ids, now);
     this.with_.log.info('client.joined', { accountId, clientId, position: handle.position(), resources: shown.length });
@@ -217,23 +219,20 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       for (const id of this.#view.toldIds()) ids.add(id);
       if (typeof subject !== 'string') for (const id of candidateResources(state, subject.client)) ids.add(id);
     }
-    const { removed, upserted } = this.#view.update(ids, (id) =>
-      typeof subject === 'string' ? undefined : this.#shown(subject, id, now),
+    const { removed, upserted } = this.#view.update(
+      ids,
+      (id) => (typeof subject === 'string' ? undefined : this.#shown(subject, id, now)),
+      this.#toggles,
     );
-    const changed = new Set([...removed, ...upserted.map(({ resource }) => resource.id)]);
-    const toggled = [...this.#toggles].filter((id) => this.#view.has(id) && !changed.has(id)).sort();
     this.#toggles.clear();
 
-    for (const id of [...removed, ...toggled].sort()) {
+    for (const id of removed) {
       this.#requests.forget(id);
       this.socket.push('resource_deleted', id);
     }
     for (const shown of upserted) this.#pushResource(shown);
-    for (const id of toggled) {
-      const shown = typeof subject === 'string' ? undefined : this.#shown(subject, id, now);
-      if (shown) this.#pushResource(shown);
-    }
     if (impact.interface && typeof subject !== 'string') this.#pushInterface(subject, handle);
+    if (this.#isClosed) return; // it was more than the socket could take: nothing is waited for
     if (impact.token && typeof subject !== 'string') this.#tokenEnd.set(subject.token.expiresAt);
     this.#awaitTime(ids, now);
   }

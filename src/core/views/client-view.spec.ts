@@ -64,6 +64,18 @@ describe('ClientView', () => {
     expect(view.update(names, () => undefined).removed).toEqual([...names].sort());
   });
 
+  it.each<[string, ShownResource]>([
+    ['looks the same', shown()],
+    ['was renamed', shown({ name: 'New' })],
+  ])('D20b: what is to be made anew is removed and added again when it %s', (_what, after) => {
+    const view = new ClientView();
+    const anew = new Set([RESOURCE]);
+    expect(view.update([RESOURCE], () => undefined, anew)).toEqual(NOTHING);
+    expect(view.update([RESOURCE], () => shown(), anew)).toEqual({ removed: [], upserted: [shown()] });
+    expect(view.update([RESOURCE], () => after, anew)).toEqual({ removed: [RESOURCE], upserted: [after] });
+    expect(view.update([RESOURCE], () => undefined, anew)).toEqual({ removed: [RESOURCE], upserted: [] });
+  });
+
   it('looks at nothing it was not asked to look at', () => {
     const view = new ClientView();
     view.update([RESOURCE], () => shown());

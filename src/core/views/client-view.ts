@@ -32,9 +32,13 @@ export class ClientView {
 
   /**
    * Looks at `ids` again and brings the view up to date with `shown`, which says what the client may see of a resource
-   * now (`undefined`: nothing).
+   * now (`undefined`: nothing). What it has of `anew` is removed and added again whatever changed (D20b).
    */
-  update(ids: Iterable<ResourceId>, shown: (id: ResourceId) => ShownResource | undefined): ViewDifference {
+  update(
+    ids: Iterable<ResourceId>,
+    shown: (id: ResourceId) => ShownResource | undefined,
+    anew: ReadonlySet<ResourceId> = NONE,
+  ): ViewDifference {
     const removed: ResourceId[] = [];
     const upserted: ShownResource[] = [];
     for (const id of [...new Set(ids)].sort()) {
@@ -47,13 +51,15 @@ export class ClientView {
         continue;
       }
       this.#told.set(id, after);
-      if (before && looksTheSame(before, after)) continue;
-      if (before && mustBeMadeAnew(before, after)) removed.push(id);
+      if (before && looksTheSame(before, after) && !anew.has(id)) continue;
+      if (before && (anew.has(id) || mustBeMadeAnew(before, after))) removed.push(id);
       upserted.push(after);
     }
     return { removed, upserted };
   }
 }
+
+const NONE: ReadonlySet<ResourceId> = new Set();
 
 /** Clients of 2025 do not apply a change of sites or type to a resource they have (wire-protocol.md 3.3, decisions section 5). */
 function mustBeMadeAnew(before: ShownResource, after: ShownResource): boolean {
