@@ -68,7 +68,7 @@ class Run {
   readonly #seen = new Map<number, number>();
 
   constructor(reader?: HydrationReader) {
-    this.test = new StoreUnderTest({ idleTtlMs: IDLE_MS }, reader);
+    this.test = new StoreUnderTest({ idleTtlMs: IDLE_MS }, reader ? { reader } : {});
     this.test.db.run((tx) => {
       tx.set('accounts', { id: ACCOUNT, name: 'a', slug: 'a', config: '{}', disabled_at: null });
       for (const pair of PAIRS) write(tx, pair, 0);

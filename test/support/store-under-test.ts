@@ -5,6 +5,7 @@ import type { Position } from '../../src/core/model/position.js';
 import type { AccountStreams, AppliedStep, StepImpacts } from '../../src/core/ports/account-streams.js';
 import type { HydrationReader, XidSnapshot } from '../../src/core/ports/hydration-reader.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
+import type { Clock } from '../../src/core/support/clock.js';
 import type { Logger } from '../../src/core/support/logger.js';
 import { AccountStoreRegistry, type StoreOptions } from '../../src/store/account-store-registry.js';
 import { ManualClock } from './manual-clock.js';
@@ -68,16 +69,24 @@ export class StoreUnderTest {
   /** Position of the last commit handed on. */
   streamedTo: Position = 0n;
 
-  constructor(options: Partial<StoreOptions> = {}, reader?: HydrationReader) {
+  /** With a reader and a clock of its own the registry reads a real database in real time. */
+  constructor(
+    options: Partial<StoreOptions> = {},
+    real: {
+      readonly reader?: HydrationReader;
+      readonly clock?: Clock;
+      readonly startSnapshot?: () => XidSnapshot | undefined;
+    } = {},
+  ) {
     this.registry = new AccountStoreRegistry(
       {
-        reader: reader ?? this.db,
+        reader: real.reader ?? this.db,
         streams: this.streams,
         flowRecords: { putBackRevoked: (record) => void this.putBack.push(record) },
         freshness: { isFresh: () => this.isFresh, staleBecause: () => undefined },
         views: { oldestPosition: () => this.viewBacklog },
-        startSnapshot: () => this.startSnapshot,
-        clock: this.clock,
+        startSnapshot: real.startSnapshot ?? (() => this.startSnapshot),
+        clock: real.clock ?? this.clock,
         metrics: NO_METRICS,
         log: SILENT,
       },
