@@ -1,0 +1,52 @@
+/**
+ * Measures and prints; `--write` also keeps the result in RESULTS.md.
+ *
+ *   npm run bench -- [revoke] [flow] [apply] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
+ */
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { benchApply } from './apply.js';
+import type { BenchOptions } from './bench.js';
+import { benchFlow } from './flow.js';
+import { machineFacts } from './machine-facts.js';
+import { type Product, startProduct } from './product.js';
+import { type Section, writeSection } from './report.js';
+import { benchRevoke } from './revoke.js';
+
+const BENCHES: Readonly<Record<string, (product: Product, options: BenchOptions) => Promise<Section>>> = {
+  revoke: benchRevoke,
+  flow: benchFlow,
+  apply: benchApply,
+};
+const RESULTS = fileURLToPath(new URL('../../bench/RESULTS.md', import.meta.url));
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    samples: { type: 'string', default: '2000' },
+    rounds: { type: 'string', default: '3' },
+    date: { type: 'string', default: new Date().toISOString().slice(0, 10) },
+    'cpu-prof': { type: 'string' },
+    write: { type: 'boolean', default: false },
+  },
+});
+
+// What was started ends in `exit` hooks, which a signal alone would pass over.
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
+
+for (const name of positionals.length === 0 ? Object.keys(BENCHES) : positionals) await run(name);
+
+async function run(name: string): Promise<void> {
+  const bench = BENCHES[name];
+  if (!bench) throw new Error(`no bench is called "${name}"; there are ${Object.keys(BENCHES).join(', ')}`);
+  const product = await startProduct(values['cpu-prof']);
+  try {
+    const facts = machineFacts(product.postgresVersion, values.date);
+    const section = await bench(product, { samples: Number(values.samples), rounds: Number(values.rounds) });
+    const lines = [...section.lines, '', ...facts.map((fact) => `- ${fact}`)];
+    console.log(`\n${section.title}\n\n${lines.join('\n')}`);
+    if (values.write) writeSection(RESULTS, { ...section, lines });
+  } finally {
+    await product.stop();
+  }
+}

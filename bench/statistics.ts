@@ -1,0 +1,49 @@
+/** Durations in, percentiles out; and what the garbage collector of this process did meanwhile. */
+import { PerformanceObserver } from 'node:perf_hooks';
+
+/** Unit ms. */
+export interface Summary {
+  readonly count: number;
+  readonly p50: number;
+  readonly p90: number;
+  readonly p99: number;
+  readonly max: number;
+}
+
+/** Nearest rank: every figure is a duration that was measured. Throws when there is none. */
+export function summarize(samples: readonly number[]): Summary {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const at = (share: number): number => {
+    const value = sorted[Math.max(0, Math.ceil(share * sorted.length) - 1)];
+    if (value === undefined) throw new RangeError('no samples');
+    return value;
+  };
+  return { count: sorted.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) };
+}
+
+export interface Collections {
+  count: number;
+  totalMs: number;
+}
+
+/** Counts collections of this process from now on; `stop` returns them. */
+export function watchCollections(): { stop(): Collections } {
+  const seen: Collections = { count: 0, totalMs: 0 };
+  const take = (entries: readonly { readonly duration: number }[]): void => {
+    for (const { duration } of entries) {
+      seen.count += 1;
+      seen.totalMs += duration;
+    }
+  };
+  const observer = new PerformanceObserver((list) => {
+    take(list.getEntries());
+  });
+  observer.observe({ entryTypes: ['gc'] });
+  return {
+    stop: () => {
+      take(observer.takeRecords());
+      observer.disconnect();
+      return seen;
+    },
+  };
+}
