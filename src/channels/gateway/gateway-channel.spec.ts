@@ -768,6 +768,21 @@ describe('a live gateway', () => {
     expect(client.socket.events()).toEqual(['resource_deleted']);
   });
 
+  it.each(['reject_access', 'access_authorization_expiry_updated', 'authorize_flow'])(
+    'whose socket dies of `%s` leaves nothing behind',
+    async (event) => {
+      const { house, gateway, client } = await withFlow();
+      client.socket.close(1000);
+      expect(house.clock.pending).toBe(1);
+      gateway.socket.diesAt = event;
+      if (event === 'reject_access') house.commit(deleted('policies', aPolicy()));
+      if (event === 'authorize_flow') (await house.client()).asksFor();
+      else house.commit(updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 + HOUR })));
+      expect(gateway.socket.closedWith).toBe(1006);
+      expect([house.store.flows.size, house.clock.pending]).toEqual([0, 0]);
+    },
+  );
+
   it('D24: is closed when one of its tasks throws', async () => {
     const house = new ChannelHouse();
     const gateway = await house.gateway();

@@ -124,12 +124,12 @@ export class HeldFlows {
     const held = this.#held.get(flow);
     if (!held) return;
     held.decidedAt = this.#decidedAt;
-    if (this.#canMoveExpiry) {
-      const differs = toUnixSeconds(held.heldExpiry) !== toUnixSeconds(flow.grant.expiresAt);
-      held.heldExpiry = flow.grant.expiresAt;
-      if (differs) this.socket.push('access_authorization_expiry_updated', expiryUpdated(servedPair(flow)));
+    const differs = toUnixSeconds(held.heldExpiry) !== toUnixSeconds(flow.grant.expiresAt);
+    if (this.#canMoveExpiry) held.heldExpiry = flow.grant.expiresAt;
+    this.#arm(held); // before the push, which may close the socket
+    if (this.#canMoveExpiry && differs) {
+      this.socket.push('access_authorization_expiry_updated', expiryUpdated(servedPair(flow)));
     }
-    this.#arm(held);
   }
 
   /** Runs `then` once the row of the flow is in the database; at once if it is (D21, gateways before 1.4.13). */
