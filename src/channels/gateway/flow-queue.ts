@@ -1,7 +1,7 @@
 /**
  * Bounds what one gateway has not answered: from 1.4.16 on a gateway that gets about 258 `authorize_flow` back to back
- * deadlocks for good (D34). What does not fit waits its turn, is decided when it is sent, and is dropped when the client
- * has asked again several times since.
+ * deadlocks for good (D34). What does not fit waits its turn, is decided when it is sent, and is dropped when its client
+ * has not repeated it for a while.
  */
 import type { Flow } from '../../core/authorizer/flow-table.js';
 import type { ConnectionId } from '../../core/model/ids.js';
@@ -24,7 +24,8 @@ const WAIT_AT_MOST_MS = 10_000;
 
 export class FlowQueue {
   readonly #unanswered = new Map<string, Unanswered>();
-  #waiting: { readonly request: FlowRequest; readonly since: EpochMs }[] = [];
+  /** By client connection and resource: a client repeats itself every 2 s, and only its last word counts. */
+  readonly #waiting = new Map<string, { readonly request: FlowRequest; readonly since: EpochMs }>();
 
   constructor(
     private readonly limit: number,
@@ -35,7 +36,7 @@ export class FlowQueue {
   admit(request: FlowRequest): boolean {
     this.#expire();
     if (this.#unanswered.size < this.limit) return true;
-    this.#waiting.push({ request, since: this.clock.now() });
+    this.#waiting.set(waiterOf(request), { request, since: this.clock.now() }); // a repeat keeps its place
     return false;
   }
 
@@ -53,13 +54,19 @@ export class FlowQueue {
   /** The next request whose turn has come. */
   next(): FlowRequest | undefined {
     this.#expire();
-    return this.#unanswered.size < this.limit ? this.#waiting.shift()?.request : undefined;
+    if (this.#unanswered.size >= this.limit) return undefined;
+    for (const [waiter, { request }] of this.#waiting) {
+      this.#waiting.delete(waiter);
+      return request;
+    }
+    return undefined;
   }
 
   /** Whether this client connection has asked for a flow that is still open: its ICE candidates may pass (D32). */
   concerns(connectionId: ConnectionId): boolean {
     for (const { request } of this.#unanswered.values()) if (request.client.connectionId === connectionId) return true;
-    return this.#waiting.some(({ request }) => request.client.connectionId === connectionId);
+    for (const { request } of this.#waiting.values()) if (request.client.connectionId === connectionId) return true;
+    return false;
   }
 
   #expire(): void {
@@ -68,8 +75,10 @@ export class FlowQueue {
       if (now - sentAt <= ANSWER_WITHIN_MS) break; // in order of sending
       this.#unanswered.delete(ref);
     }
-    if (this.#waiting.some(({ since }) => now - since > WAIT_AT_MOST_MS)) {
-      this.#waiting = this.#waiting.filter(({ since }) => now - since <= WAIT_AT_MOST_MS);
-    }
+    for (const [waiter, { since }] of this.#waiting) if (now - since > WAIT_AT_MOST_MS) this.#waiting.delete(waiter);
   }
+}
+
+function waiterOf({ client, resourceId }: FlowRequest): string {
+  return `${client.connectionId}/${resourceId}`;
 }
