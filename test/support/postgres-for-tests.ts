@@ -15,10 +15,13 @@ export interface PostgresForTests {
 
 const SILENT: Logger = { error: () => {}, warn: () => {}, info: () => {}, debug: () => {} };
 
-/** Plenty of slots, since one is held by each test file that reads the stream; no flushing, since nothing is kept. */
+/**
+ * Plenty of slots, since one is held by each test file that reads the stream; no fsync, since nothing is kept. Commits
+ * are synchronous all the same: an asynchronous one is streamed only when the WAL writer wakes, up to 200 ms later.
+ */
 const SETTINGS = {
   fsync: 'off',
-  synchronous_commit: 'off',
+  synchronous_commit: 'on',
   full_page_writes: 'off',
   wal_level: 'logical',
   max_replication_slots: '60',
