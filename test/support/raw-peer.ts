@@ -131,6 +131,15 @@ export class RawPeer {
     return this.received[this.#read - 1]?.payload ?? {};
   }
 
+  /** An unread frame of this event, once there is one; it stays unread. */
+  async awaits(event: string): Promise<Received> {
+    const find = (): Received | undefined => this.received.slice(this.#read).find((frame) => frame.event === event);
+    await this.#until(() => find() !== undefined, `a ${event}`);
+    const frame = find();
+    if (!frame) throw new Error(`no ${event}`);
+    return frame;
+  }
+
   /** Frames not read yet, as `[event, payload]`, and reads them. */
   drain(): [string, Json][] {
     const frames = this.received.slice(this.#read);

@@ -22,6 +22,7 @@ import { parseTimestamp } from './parse-timestamp.js';
 /** @param now rows that expired before it are not cut by being deleted. */
 export function cutsIn(changes: readonly Change[], now: EpochMs): Cut[] {
   const cuts: Cut[] = [];
+  if (changes.some(takesAccount)) return cuts;
   for (const change of changes) {
     if (change.kind === 'truncate') {
       if (change.tables.includes('flows')) cuts.push({ kind: 'all' });
@@ -31,6 +32,11 @@ export function cutsIn(changes: readonly Change[], now: EpochMs): Cut[] {
     }
   }
   return cuts;
+}
+
+/** A deleted account takes its flows along: no hand cut them, and they cannot be put back. */
+function takesAccount(change: Change): boolean {
+  return change.kind === 'delete' && change.table === 'accounts';
 }
 
 function cutOf(change: RowChange, now: EpochMs): Cut | undefined {
