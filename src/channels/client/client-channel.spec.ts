@@ -441,6 +441,14 @@ describe('decisions 5: a live client', () => {
     expect(client.socket.take()).toEqual([]);
   });
 
+  it('hears nothing of a configuration that came and went', async () => {
+    const { house, client } = await live();
+    house.commit(updated('accounts', anAccount(), anAccount({ config })));
+    house.commit(updated('accounts', anAccount({ config }), anAccount()));
+    house.turn();
+    expect(client.socket.take()).toEqual([]);
+  });
+
   it('is signed out when its token is deleted', async () => {
     const { house, client } = await live();
     house.commit(deleted('tokens', aToken()));

@@ -107,6 +107,7 @@ describe('a flow', () => {
 
   it('asked for again it is pushed again, without another row or expiry', async () => {
     const { house, gateway, client } = await withFlow();
+    house.later(HOUR);
     client.asksFor();
     expect(gateway.socket.events()).toEqual(['authorize_flow']);
     expect(house.flowRecords.added).toHaveLength(1);
@@ -131,6 +132,33 @@ describe('a flow', () => {
     expect(client.socket.events()).toEqual(['init']);
     await house.flowRecords.flush();
     expect(client.socket.events()).toEqual(['flow_created']);
+  });
+
+  it('D21: when the pair has moved meanwhile, the client of such a gateway waits for the row that counts', async () => {
+    const house = new ChannelHouse();
+    const gateway = await house.gateway({ version: '1.4.12' });
+    const client = await house.client();
+    client.asksFor();
+    gateway.answers();
+    house.commit(updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 + DAY })));
+    const [first, second] = house.flowRecords.added;
+    if (!first || !second) throw new Error('not moved');
+    house.flowRecords.written(first.id);
+    expect(client.socket.events()).toEqual(['init']);
+    house.flowRecords.written(second.id);
+    expect(client.socket.events()).toEqual(['flow_created']);
+  });
+
+  it('D21: a row of the past that cannot be written takes nothing back', async () => {
+    const { house, gateway, client } = await withFlow();
+    house.commit(updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 + DAY })));
+    const [, moved] = house.flowRecords.added;
+    house.commit(updated('tokens', aToken({ expiresAt: MONDAY_9 + DAY }), aToken()));
+    if (!moved) throw new Error('not moved');
+    gateway.socket.take();
+    house.flowRecords.unwritable(moved.id);
+    house.turn();
+    expect([gateway.socket.take(), client.socket.take()]).toEqual([[], []]);
   });
 
   it('D21: a row that cannot be written takes the pair back and toggles the client', async () => {
@@ -161,6 +189,19 @@ describe('an answer of the gateway', () => {
     house.turn();
     expect(gateway.socket.events()).toEqual(['init', 'authorize_flow', 'reject_access']);
     expect(client.socket.events()).toEqual(['init', 'resource_deleted']);
+  });
+
+  it('S2: after a new address opens nothing, although the client still has the resource and is not toggled', async () => {
+    const house = new ChannelHouse();
+    const gateway = await house.gateway();
+    const client = await house.client();
+    client.asksFor();
+    const asked = gateway.socket.heard.at(-1);
+    house.commit(updated('resources', aResource(), aResource({ address: 'git.acme.example' })));
+    gateway.answers(asked);
+    expect(client.socket.events()).toEqual(['init']);
+    house.turn();
+    expect(client.socket.events()).toEqual(['resource_created_or_updated']);
   });
 
   it('S2: to a flow that was taken and given again opens only what was asked for since', async () => {
