@@ -12,4 +12,11 @@ describe('SystemRandom', () => {
     expect(Math.max(...fractions)).toBeLessThan(1);
     expect(Math.max(...fractions)).toBeGreaterThan(0.9);
   });
+
+  it('no byte is handed out twice, however many are asked for at a time', () => {
+    const random = new SystemRandom();
+    const taken = [5_000, ...Array.from({ length: 2_000 }, () => 24)].map((length) => random.bytes(length));
+    expect(new Set(taken.map((bytes) => Buffer.from(bytes).toString('hex'))).size).toBe(taken.length);
+    expect(taken.every((bytes) => new Set(bytes).size > 8)).toBe(true);
+  });
 });
