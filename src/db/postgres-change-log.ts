@@ -1,6 +1,5 @@
 /** The event store: every change of a published table as raw column text (D10). */
 import { sql } from 'kysely';
-import type { RawRow } from '../core/changes/commit.js';
 import { formatPosition } from '../core/model/position.js';
 import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
 import type { Database } from './open-database.js';
@@ -10,7 +9,7 @@ export class PostgresChangeLog implements ChangeLog {
 
   constructor(private readonly database: Database) {}
 
-  /** One statement. Throws when no timeline was entered yet. */
+  /** One statement, the entries as one parameter. Throws when no timeline was entered yet. */
   async append(entries: readonly ChangeLogEntry[]): Promise<void> {
     const epoch = this.#epoch;
     if (epoch === undefined) throw new Error('enterTimeline comes before append');
@@ -19,15 +18,9 @@ export class PostgresChangeLog implements ChangeLog {
       sql`
         INSERT INTO change_log
           (timeline_epoch, position, seq, xid, committed_at, account_id, table_name, op, old_row, new_row)
-        SELECT ${epoch}, entry.* FROM unnest(
-          ${entries.map((entry) => formatPosition(entry.position))}::pg_lsn[], ${entries.map((entry) => entry.seq)}::int[],
-          ${entries.map((entry) => String(entry.xid))}::bigint[],
-          ${entries.map((entry) => new Date(entry.committedAt).toISOString())}::timestamptz[],
-          ${entries.map((entry) => entry.accountId)}::uuid[], ${entries.map(tableName)}::text[],
-          ${entries.map((entry) => entry.change.kind)}::text[],
-          ${entries.map((entry) => json(rowsOf(entry).old))}::jsonb[],
-          ${entries.map((entry) => json(rowsOf(entry).new))}::jsonb[]
-        ) AS entry
+        SELECT ${epoch}, entry.* FROM json_to_recordset(${JSON.stringify(entries.map(toColumns))}::json) AS entry (
+          position pg_lsn, seq int, xid bigint, committed_at timestamptz, account_id uuid, table_name text, op text,
+          old_row jsonb, new_row jsonb)
         ON CONFLICT DO NOTHING`.execute(db),
     );
   }
@@ -50,14 +43,17 @@ export class PostgresChangeLog implements ChangeLog {
   }
 }
 
-function tableName({ change }: ChangeLogEntry): string {
-  return change.kind === 'truncate' ? change.tables.join(',') : change.table;
-}
-
-function rowsOf({ change }: ChangeLogEntry): { readonly old: RawRow | null; readonly new: RawRow | null } {
-  return change.kind === 'truncate' ? { old: null, new: null } : change;
-}
-
-function json(row: RawRow | null): string | null {
-  return row === null ? null : JSON.stringify(row);
+function toColumns(entry: ChangeLogEntry) {
+  const { change } = entry;
+  return {
+    position: formatPosition(entry.position),
+    seq: entry.seq,
+    xid: String(entry.xid),
+    committed_at: new Date(entry.committedAt).toISOString(),
+    account_id: entry.accountId,
+    table_name: change.kind === 'truncate' ? change.tables.join(',') : change.table,
+    op: change.kind,
+    old_row: change.kind === 'truncate' ? null : change.old,
+    new_row: change.kind === 'truncate' ? null : change.new,
+  };
 }

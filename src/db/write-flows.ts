@@ -12,14 +12,21 @@ export interface FlowRow {
   readonly cutAt: EpochMs | null;
 }
 
-/** All or nothing. A row that is there already (this very batch, sent again) is left as it is. */
+/**
+ * All or nothing. A row that is there already (this very batch, sent again) is left as it is.
+ * The rows are one parameter: a query builder spends more time on each of thousands of parameters than the server does.
+ */
 export async function insertFlows(database: Database, rows: readonly FlowRow[]): Promise<void> {
   await database.ask('insert-flows', (db) =>
-    db
-      .insertInto('flows')
-      .values(rows.map(toColumns))
-      .onConflict((conflict) => conflict.columns(['account_id', 'id']).doNothing())
-      .execute(),
+    sql`
+      INSERT INTO flows (account_id, id, client_id, gateway_id, resource_id, policy_id, membership_id, token_id,
+        client_remote_ip, gateway_remote_ip, resource_shape, created_at, expires_at,
+        revoked_at, revoked_reason, revoked_position)
+      SELECT * FROM json_to_recordset(${JSON.stringify(rows.map(toColumns))}::json) AS flow (
+        account_id uuid, id uuid, client_id uuid, gateway_id uuid, resource_id uuid, policy_id uuid, membership_id uuid,
+        token_id uuid, client_remote_ip inet, gateway_remote_ip inet, resource_shape jsonb, created_at timestamptz,
+        expires_at timestamptz, revoked_at timestamptz, revoked_reason text, revoked_position pg_lsn)
+      ON CONFLICT (account_id, id) DO NOTHING`.execute(db),
   );
 }
 
@@ -53,14 +60,14 @@ function toColumns({ record, cutAt }: FlowRow) {
     token_id: record.tokenId,
     client_remote_ip: record.clientRemoteIp,
     gateway_remote_ip: record.gatewayRemoteIp,
-    resource_shape: JSON.stringify({
+    resource_shape: {
       type: record.shape.type,
       address: record.shape.address,
       ip_stack: record.shape.ipStack,
-    }),
-    created_at: new Date(record.createdAt),
-    expires_at: new Date(record.expiresAt),
-    revoked_at: cutAt === null ? null : new Date(cutAt),
+    },
+    created_at: new Date(record.createdAt).toISOString(),
+    expires_at: new Date(record.expiresAt).toISOString(),
+    revoked_at: cutAt === null ? null : new Date(cutAt).toISOString(),
     revoked_reason: cutAt === null ? null : 'cut-by-hand',
     revoked_position: cutAt === null ? null : formatPosition(NO_POSITION),
   };
