@@ -122,7 +122,8 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
         modules: ModuleRef,
       ) => {
         // The stores feed on the stream and the stream on the stores: each asks for the other when it needs it.
-        const replication = (): Replication => modules.get<Replication>(REPLICATION, { strict: false });
+        let found: Replication | undefined; // asked at every create_flow: Nest's look-up costs more than the answer
+        const replication = (): Replication => (found ??= modules.get<Replication>(REPLICATION, { strict: false }));
         const views = () => modules.get<{ oldestPosition(): bigint | undefined }>(VIEW_BACKLOG, { strict: false });
         return new AccountStoreRegistry(
           {

@@ -13,8 +13,10 @@ import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, Cut, GatewayImpact, GatewaySubscriber } from '../../core/ports/account-streams.js';
 import type { ClientPeer, FlowRequest, GatewayPeer, IceKind, PairSecrets } from '../../core/ports/presence.js';
 import { Mailbox } from '../../core/support/mailbox.js';
+import { sameValue } from '../../core/support/same-value.js';
 import type { Addressed, Frame } from '../../protocol/frame.js';
 import { parseGatewayEvent, type GatewayRequest } from '../../protocol/inbound.js';
+import type { GatewayResource } from '../../protocol/outbound.js';
 import { prunesOnInit } from '../../protocol/versions.js';
 import { authorizeFlow, candidatesOfClient, gatewayInit, rejectAccess } from '../../protocol/views/gateway-views.js';
 import { gatewayResource } from '../../protocol/views/resource-forms.js';
@@ -48,7 +50,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** Cuts committed while the rows were being read, or not long before: the read may or may not show them. */
   readonly #cutsMeanwhile: Cut[] = [];
   /** The gateway's form of each resource, as it was last told. */
-  readonly #toldForms = new Map<ResourceId, string>();
+  readonly #toldForms = new Map<ResourceId, GatewayResource>();
   readonly #secrets = new WeakMap<ClientPeer, PairSecrets>();
   readonly #undo: (() => void)[] = [];
 
@@ -261,8 +263,8 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   #pushForm(handle: AccountHandle, resourceId: ResourceId): void {
     const resource = handle.state.resource(resourceId);
     const form = resource && gatewayResource(resource, this.version);
-    if (!form || this.#toldForms.get(resourceId) === JSON.stringify(form)) return;
-    this.#toldForms.set(resourceId, JSON.stringify(form));
+    if (!form || sameValue(this.#toldForms.get(resourceId), form)) return;
+    this.#toldForms.set(resourceId, form);
     this.socket.push('resource_updated', form);
   }
 
@@ -290,13 +292,14 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.socket.replyError(to, 'invalid_ref');
       return;
     }
-    this.socket.replyOk(to);
+    // The client waits for this, the gateway for nothing: its reply comes second.
     // Gateways that never prune would keep a pair whose row we lost: the client waits until it is written (D21).
     if (prunesOnInit(this.version)) this.#tellClient(unanswered);
     else
       this.#live?.held.whenRecorded(unanswered.flow, () => {
         this.#tellClient(unanswered);
       });
+    this.socket.replyOk(to);
     this.#sendWaiting();
   }
 
@@ -369,7 +372,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const payload = authorizeFlow(grant, this.version);
     if (!payload) return;
     this.#queue.sent(ref, { request, flow, secrets, sentAt: now });
-    this.#toldForms.set(resourceId, JSON.stringify(payload.resource));
+    this.#toldForms.set(resourceId, payload.resource);
     this.socket.push('authorize_flow', payload);
     held.settleExpiry(flow);
   }

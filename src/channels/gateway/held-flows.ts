@@ -30,6 +30,14 @@ interface Held {
   onRecorded: (() => void)[];
 }
 
+/** A pair taken back, as the log names it. */
+interface Lost {
+  readonly clientId: ClientId;
+  readonly resourceId: ResourceId;
+  readonly reason: RevokedReason;
+  readonly position: Position | null;
+}
+
 /** What a joining gateway is told of its stored flows. */
 export interface Restored {
   readonly served: readonly ServedPair[];
@@ -43,6 +51,7 @@ const RENEW_BEFORE_MS = 60 * 60 * 1000;
 
 export class HeldFlows {
   readonly #held = new Map<Flow, Held>();
+  readonly #lost: Lost[] = [];
   readonly #table: FlowTable;
   readonly #canMoveExpiry: boolean;
   /** When `decide` last looked; whatever it leads to happens in the same step. */
@@ -175,9 +184,9 @@ export class HeldFlows {
     this.with_.metrics.decided('rejected');
     this.#close(flow, reason, position);
     this.#forget(flow);
-    const { accountId, gatewayId } = this.peer;
+    const { accountId } = this.peer;
     const { clientId, resourceId } = flow;
-    this.with_.log.info('flow.rejected', { accountId, gatewayId, clientId, resourceId, reason, position });
+    this.#report({ clientId, resourceId, reason, position });
     // Where address or ip stack changed, the client removes and adds the resource by itself.
     if (reason !== 'resource-changed') this.with_.presence.client(accountId, clientId)?.toggle(resourceId);
   }
@@ -345,6 +354,17 @@ export class HeldFlows {
 
   #closeRow(flowId: FlowId, reason: RevokedReason, position: Position | null): void {
     this.with_.flowRecords.close({ accountId: this.peer.accountId, flowId, reason, at: this.#now(), position });
+  }
+
+  /** One line for all that one step took: a write for each pair would hold up the rejects that follow it. */
+  #report(lost: Lost): void {
+    this.#lost.push(lost);
+    if (this.#lost.length > 1) return;
+    queueMicrotask(() => {
+      const { accountId, gatewayId } = this.peer;
+      const pairs = this.#lost.splice(0);
+      this.with_.log.info('flows.rejected', { accountId, gatewayId, count: pairs.length, pairs });
+    });
   }
 
   #forget(flow: Flow): void {

@@ -30,6 +30,8 @@ export interface SocketDependencies {
 /** How long a peer may take to answer our close frame before the transport is destroyed. */
 const CLOSE_TIMEOUT_MS = 2000;
 
+const TEXT_FRAME = { binary: false };
+
 export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
   #channel: Channel | undefined;
   #joinRef: Ref = null;
@@ -67,8 +69,8 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
 
   push<Event extends keyof Pushes & string>(event: Event, payload: Pushes[Event]): void {
     if (!this.#open) return;
-    this.with_.metrics.pushed(this.role, event);
     this.#send(this.serializer.encodePush(this.role, event, JSON.stringify(payload), this.#joinRef));
+    this.with_.metrics.pushed(this.role, event);
   }
 
   replyOk(to: Addressed): void {
@@ -158,7 +160,8 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
 
   #send(text: string): void {
     if (!this.#open) return;
-    this.ws.send(text);
+    // As bytes: ws would encode a string while it writes, in a slower system call (D44).
+    this.ws.send(Buffer.from(text), TEXT_FRAME);
     if (this.ws.bufferedAmount <= this.limits.maxOutboundBytes) return;
     this.ws.terminate();
     this.#ended('too-slow');
