@@ -12,7 +12,7 @@ import { seedAccount, type SeededAccount } from './seeded-account.js';
 const CONNECTED = 1_000;
 const MEMBERSHIPS = 10_000;
 /** For views, history and event store to come to rest before the next commit. */
-const REST_MS = 2_000;
+const REST_MS = 1_000;
 
 /** Unit ms. */
 interface Effect {
@@ -30,7 +30,7 @@ interface Round {
 }
 
 export async function benchApply(product: Product, options: BenchOptions): Promise<Section> {
-  const account = await seedAccount(product.sql, { clients: CONNECTED, resourcesPerClient: 1 });
+  const account = await seedAccount(product, { clients: CONNECTED, resourcesPerClient: 1 });
   const groupId = await seedCrowd(product, account);
   const clients: BenchPeer[] = [];
   for (const { token } of account.clients) {
@@ -93,6 +93,7 @@ async function effectOf(
   statement: string,
   params: readonly unknown[],
 ): Promise<Effect> {
+  await product.settled();
   await pause(REST_MS);
   const before = await product.metrics(); // starts the watch on the event loop anew
   let lastAt = 0;

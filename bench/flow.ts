@@ -45,7 +45,7 @@ export async function benchFlow(product: Product, options: BenchOptions): Promis
 
 async function measure(product: Product, samples: number): Promise<Round> {
   const total = WARM_UP + samples + (BLOCKS + 1) * BLOCK_FLOWS;
-  const account = await seedAccount(product.sql, {
+  const account = await seedAccount(product, {
     clients: CLIENTS,
     resourcesPerClient: Math.ceil(total / CLIENTS),
   });

@@ -8,6 +8,7 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { Client } from 'pg';
 import { startEmbedded } from '../src/embedded/start-embedded.js';
+import { pause } from './bench.js';
 
 export interface Product {
   readonly databaseUrl: string;
@@ -18,8 +19,12 @@ export interface Product {
   readonly postgresVersion: string;
   /** The server's metrics now: name with labels as printed → value. */
   metrics(): Promise<ReadonlyMap<string, number>>;
+  /** Everything committed so far is applied and recorded: nothing of it is left to disturb what is measured next. */
+  settled(): Promise<void>;
   stop(): Promise<void>;
 }
+
+const BACKLOG = 'portcullis_change_log_backlog';
 
 /** Name of a metric: processor time of the server process. */
 export const CPU_SECONDS = 'process_cpu_seconds_total';
@@ -72,6 +77,7 @@ export async function startProduct(profileDir?: string): Promise<Product> {
     wsUrl: api.replace('http', 'ws'),
     postgresVersion: rows[0]?.server_version ?? 'unknown',
     metrics: () => readMetrics(ops),
+    settled: () => settled(sql, ops),
     stop: async () => {
       await sql.end();
       const ended = once(server, 'exit');
@@ -102,6 +108,13 @@ async function readMetrics(ops: string): Promise<ReadonlyMap<string, number>> {
   return new Map(
     lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), Number(line.slice(line.lastIndexOf(' ')))]),
   );
+}
+
+async function settled(sql: Client, ops: string): Promise<void> {
+  const { rows } = await sql.query<{ lsn: string }>('SELECT pg_current_wal_flush_lsn() AS lsn');
+  const isApplied = async (): Promise<boolean> => (await fetch(`${ops}/readyz?applied=${rows[0]?.lsn ?? ''}`)).ok;
+  const isRecorded = async (): Promise<boolean> => (await readMetrics(ops)).get(BACKLOG) === 0;
+  while (!((await isApplied()) && (await isRecorded()))) await pause(100);
 }
 
 async function onServer(url: string, work: (server: Client) => Promise<unknown>): Promise<void> {

@@ -48,13 +48,14 @@ export async function benchRevoke(product: Product, options: BenchOptions): Prom
 
 async function measure(product: Product, samples: number): Promise<Round> {
   const total = samples + WARM_UP;
-  const account = await seedAccount(product.sql, {
+  const account = await seedAccount(product, {
     clients: CLIENTS,
     resourcesPerClient: Math.ceil(total / CLIENTS),
   });
   const flows = await FlowOpener.start(product, account, GATEWAYS);
   await flows.openAll(account.pairs, 16);
   const floor = await FloorReader.start(product);
+  await product.settled();
   const shuffled = account.pairs.slice(0, total).sort((a, b) => (a.policyId < b.policyId ? -1 : 1));
 
   const ours: Timing[] = [];

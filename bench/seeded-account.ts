@@ -4,6 +4,7 @@ import type { Client } from 'pg';
 import type { TokenId } from '../src/core/model/ids.js';
 import type { TokenKind } from '../src/core/model/rows.js';
 import { digestToken, mintToken } from '../src/core/tokens/token.js';
+import type { Product } from './product.js';
 
 export interface SeededClient {
   readonly actorId: string;
@@ -31,7 +32,8 @@ export interface AccountSize {
   readonly resourcesPerClient: number;
 }
 
-export async function seedAccount(sql: Client, size: AccountSize): Promise<SeededAccount> {
+/** Each table in a transaction of its own: one of all of them would be longer than the product cares to hold. */
+export async function seedAccount({ sql, settled }: Product, size: AccountSize): Promise<SeededAccount> {
   const accountId = randomUUID();
   const siteId = randomUUID();
   const tokens = new TokenDrafts();
@@ -46,7 +48,6 @@ export async function seedAccount(sql: Client, size: AccountSize): Promise<Seede
   );
   const gatewayToken = tokens.add('gateway', null, siteId);
 
-  await sql.query('BEGIN');
   await sql.query('INSERT INTO accounts (id) VALUES ($1)', [accountId]);
   await sql.query('INSERT INTO sites (account_id, id) VALUES ($1, $2)', [accountId, siteId]);
   const insert = (text: string, ...lists: readonly (readonly unknown[])[]) => sql.query(text, [accountId, ...lists]);
@@ -76,7 +77,7 @@ export async function seedAccount(sql: Client, size: AccountSize): Promise<Seede
     resourceIds,
   );
   await tokens.insert(sql, accountId);
-  await sql.query('COMMIT');
+  await settled();
   return { accountId, gatewayToken, clients, pairs };
 }
 
