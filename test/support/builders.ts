@@ -21,8 +21,8 @@ export function idOf<Id extends AnyId>(name: string): Id {
 
 export const ACCOUNT = idOf<AccountId>('acme');
 export const ACTOR = idOf<ActorId>('alice');
-export const PROVIDER = idOf<ProviderId>('oidc');
-export const IDENTITY = idOf<IdentityId>('alice');
+const PROVIDER = idOf<ProviderId>('oidc');
+const IDENTITY = idOf<IdentityId>('alice');
 export const GROUP = idOf<GroupId>('devs');
 export const SITE = idOf<SiteId>('berlin');
 export const GATEWAY = idOf<GatewayId>('gate');
@@ -272,7 +272,7 @@ export function rawFlow(flow: FlowRecord, revoked: { at?: EpochMs; position?: st
   };
 }
 
-export function timestamp(at: EpochMs): string {
+function timestamp(at: EpochMs): string {
   return new Date(at).toISOString().replace('T', ' ').replace('Z', '+00');
 }
 

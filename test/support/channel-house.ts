@@ -103,7 +103,7 @@ export class FakeSocket<Pushes> implements ChannelSocket<Pushes> {
   }
 }
 
-export class FakeFlowRecords implements FlowRecords {
+class FakeFlowRecords implements FlowRecords {
   readonly added: FlowRecord[] = [];
   readonly closings: FlowClosing[] = [];
   /** What a join reads. */
@@ -177,7 +177,7 @@ class ManualScheduler implements Scheduler {
   }
 }
 
-export class CountingRandom implements Random {
+class CountingRandom implements Random {
   #count = 0;
 
   uuid(): string {
@@ -196,7 +196,7 @@ export class CountingRandom implements Random {
 }
 
 const ignore = (): void => undefined;
-export const SILENT: Logger = { error: ignore, warn: ignore, info: ignore, debug: ignore };
+const SILENT: Logger = { error: ignore, warn: ignore, info: ignore, debug: ignore };
 const UNCOUNTED: Metrics = {
   commitApplied: ignore,
   replicationLag: ignore,

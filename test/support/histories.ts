@@ -129,7 +129,7 @@ export class FakeDatabase {
   }
 }
 
-export function keyOf([, row]: AnyRow): string {
+function keyOf([, row]: AnyRow): string {
   return 'id' in row ? row.id : `${row.resourceId}/${row.siteId}`;
 }
 
@@ -157,8 +157,8 @@ export const SITES = ids<SiteId>('s1', 's2', 's3');
 export const GATEWAYS = ids<GatewayId>('gw1', 'gw2', 'gw3');
 export const CLIENTS = ids<ClientId>('c1', 'c2', 'c3', 'c4');
 export const RESOURCES = ids<ResourceId>('r1', 'r2', 'r3');
-export const POLICIES = ids<PolicyId>('p1', 'p2', 'p3', 'p4', 'p5');
-export const TOKENS = ids<TokenId>('t1', 't2', 't3', 't4');
+const POLICIES = ids<PolicyId>('p1', 'p2', 'p3', 'p4', 'p5');
+const TOKENS = ids<TokenId>('t1', 't2', 't3', 't4');
 const MEMBERSHIPS = ['m1', 'm2', 'm3', 'm4'];
 const REGIONS = ['DE', 'FR'];
 const HOSTS = ['192.0.2.1', '192.0.2.2'];
@@ -251,7 +251,7 @@ const conditions = fc.oneof(
 );
 
 /** Any row of the small account. */
-export const anyRow: fc.Arbitrary<AnyRow> = fc.oneof(
+const anyRow: fc.Arbitrary<AnyRow> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc
