@@ -1,5 +1,6 @@
 /** One device, two sockets: the newest wins (D23). */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
+import { Client } from 'pg';
 import { aTestAccount, aToken, type TestAccount } from '../support/demo-account.js';
 import { eventually } from '../support/eventually.js';
 import { RawPeer } from '../support/raw-peer.js';
@@ -60,6 +61,23 @@ describe('a second connection of', () => {
 
     await server.db.query('DELETE FROM policies WHERE id = $1', [ids.policyId]);
     expect(await scene.gateway.next('reject_access')).toEqual({ client_id: clientId, resource_id: resourceId });
+  });
+
+  it('a gateway finds a flow whose row was still waiting to be written (D22)', async () => {
+    const holder = new Client({ connectionString: server.db.url });
+    await holder.connect();
+    await holder.query('BEGIN');
+    await holder.query('LOCK TABLE flows IN SHARE MODE'); // reading is free, writing is not
+    const { gateway: first } = scene;
+    const { clientId, resourceId, expiresAt } = await scene.openFlow();
+    const joining = scene.join('gateway', 'gateway');
+    await expectPushedOut(first);
+    await holder.query('COMMIT');
+    await holder.end();
+    await joining;
+    expect(scene.gateway.init['authorizations']).toEqual([
+      { client_id: clientId, resource_id: resourceId, expires_at: expiresAt },
+    ]);
   });
 
   it('a gateway is asked for the next flow, the first is not', async () => {

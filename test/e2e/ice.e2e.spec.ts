@@ -13,7 +13,7 @@ let clientId: string;
 let gatewayId: string;
 
 beforeAll(async () => {
-  server = await startTestServer();
+  server = await startTestServer({ MAX_UNANSWERED_FLOWS: '1' });
 });
 
 beforeEach(async () => {
@@ -88,6 +88,18 @@ describe('candidates', () => {
     expect(await scene.client.next('ice_candidates')).toMatchObject({ candidates: ['right before'] });
     await scene.client.next('flow_created');
     await scene.gateway.next('phx_reply');
+  });
+
+  it('pass while the request still waits for its turn at the gateway (D34)', async () => {
+    await scene.join('client', 'second');
+    await askForFlow();
+    scene.device('second').peer.send('create_flow', { resource_id: scene.ids.resourceId, connected_gateway_ids: [] });
+    await scene.device('second').peer.settled();
+    fromGateway(['early'], [scene.device('second').id]);
+    expect(await heard('second', 'gateway')).toEqual([
+      [['ice_candidates', { gateway_id: gatewayId, candidates: ['early'] }]],
+      [],
+    ]);
   });
 
   it('pass for a flow that is older than the connection of the gateway', async () => {
