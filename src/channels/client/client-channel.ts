@@ -322,9 +322,9 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       this.socket.push('flow_creation_failed', flowCreationFailed(resourceId, 'offline'));
       return;
     }
-    this.with_.metrics.decided('allowed');
     const sequence = this.#requests.open();
     gateway.requestFlow({ client: this, row: subject.client, resourceId, sequence });
+    this.with_.metrics.decided('allowed');
   }
 
   #decide(handle: AccountHandle, subject: ReturnType<typeof subjectOf>, resourceId: ResourceId): Decision {
