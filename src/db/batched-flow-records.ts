@@ -15,7 +15,7 @@ import type { EpochMs } from '../core/model/time.js';
 import type { FlowClosing, FlowRecords } from '../core/ports/flow-records.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
-import { clientsOfUncleanEpochs } from './epochs.js';
+import { clientsOfUncleanEpochs, forgetHistory } from './epochs.js';
 import type { Database } from './open-database.js';
 import { isForGood } from './postgres-error.js';
 import { unexpiredFlows } from './unexpired-flows.js';
@@ -29,7 +29,8 @@ interface Outcome {
 
 type Entry =
   | { readonly kind: 'row'; readonly row: FlowRow; readonly outcome: Outcome }
-  | { readonly kind: 'closing'; readonly closing: FlowClosing };
+  | { readonly kind: 'closing'; readonly closing: FlowClosing }
+  | { readonly kind: 'history-gone' };
 
 /** Longer: fewer statements, and a `flow_created` that waits for its row waits longer. At most 100 (D21). */
 const LINGER_MS = 10;
@@ -63,6 +64,10 @@ export class BatchedFlowRecords implements FlowRecords {
   putBackRevoked(record: FlowRecord, at: EpochMs): void {
     const unwritable = (error: unknown): void => this.#reportLost('put-back', record.accountId, record.id, error);
     this.#enqueue({ kind: 'row', row: { record, cutAt: at }, outcome: { written: () => undefined, unwritable } });
+  }
+
+  historyGone(): void {
+    this.#enqueue({ kind: 'history-gone' });
   }
 
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]> {
@@ -101,6 +106,7 @@ export class BatchedFlowRecords implements FlowRecords {
       const batch = this.#queue.splice(0, MAX_BATCH);
       await this.#writeRows(batch.flatMap((entry) => (entry.kind === 'row' ? [entry] : [])));
       await this.#writeClosings(batch.flatMap((entry) => (entry.kind === 'closing' ? [entry.closing] : [])));
+      if (batch.some((entry) => entry.kind === 'history-gone')) await this.#forgetHistory();
       this.#settled(batch.length);
     }
     this.#isWriting = false;
@@ -135,6 +141,11 @@ export class BatchedFlowRecords implements FlowRecords {
     if (error === undefined) return;
     if (closings.length > 1) for (const closing of closings) await this.#writeDistinctClosings([closing]);
     else for (const { accountId, flowId } of closings) this.#reportLost('closing', accountId, flowId, error);
+  }
+
+  async #forgetHistory(): Promise<void> {
+    const error = await this.#persist(() => forgetHistory(this.database));
+    if (error !== undefined) this.log.error('flows.history-not-forgotten', { error });
   }
 
   /** Sends it until the database took it (`undefined`) or refused it for good (why). */

@@ -34,6 +34,17 @@ export async function markClean(database: Database, epoch: bigint, at: EpochMs):
 }
 
 /**
+ * The history of flows is gone: whatever any gateway may hold, we know nothing of it. Every client counts as of an unclean
+ * epoch that no gateway has rejoined since, this one's own gateways included (D8a).
+ */
+export function forgetHistory(database: Database): Promise<void> {
+  return database.inTransaction('forget-flow-history', async (db) => {
+    await sql`UPDATE client_sessions SET unclean_epoch = (SELECT max(id) FROM epochs)`.execute(db);
+    await sql`UPDATE gateway_sessions SET previous_epoch = epoch`.execute(db);
+  });
+}
+
+/**
  * Clients that may have a flow with this gateway that we never wrote: they were connected in an epoch that ended unclean,
  * not before the gateway's last one. Empty for a gateway that never connected in an earlier epoch.
  */

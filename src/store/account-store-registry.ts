@@ -35,7 +35,7 @@ export interface StoreOptions {
 export interface StoreDependencies {
   readonly reader: HydrationReader;
   readonly streams: AccountStreams;
-  readonly flowRecords: Pick<FlowRecords, 'putBackRevoked'>;
+  readonly flowRecords: Pick<FlowRecords, 'putBackRevoked' | 'historyGone'>;
   readonly freshness: Freshness;
   readonly views: ViewBacklog;
   /** What was visible when the slot was made (events.md B.4.2). */
@@ -92,7 +92,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
       this.#reportFaults(slot.store);
       if (slot.store.owedResync) this.#startResync(slot);
     }
-    this.#putBackDeletedFlows(commit, now);
+    this.#mendFlowHistory(commit, now);
     this.passed(commit.position);
     for (const message of commit.messages) if (message.prefix === CONNECT_MESSAGE) this.#connects.saw(message.content);
   }
@@ -299,7 +299,8 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
   }
 
   /** Also for accounts nobody is connected to: the gateway that is away must hear of it when it comes (D8a). */
-  #putBackDeletedFlows(commit: Commit, now: number): void {
+  #mendFlowHistory(commit: Commit, now: number): void {
+    if (commit.truncates.some(({ tables }) => tables.includes('flows'))) this.with_.flowRecords.historyGone();
     for (const accountId of commit.byAccount.keys()) {
       for (const cut of cutsIn(changesOf(commit, accountId), now)) {
         if (cut.kind === 'flow' && cut.deleted) this.with_.flowRecords.putBackRevoked(cut.deleted, now);

@@ -146,6 +146,21 @@ describe('a gateway that is away', () => {
     await scene.openFlow();
   });
 
+  it('drops at its next join every client whose flow it cannot justify, when the history was truncated (D8a)', async () => {
+    const scene = await stage.withFlow();
+    await recorded(scene);
+    await scene.leave('gateway');
+    expect(await scene.hears('TRUNCATE flows')).toEqual({ client: [] });
+    const { peer } = await scene.join('gateway', 'gateway');
+    expect(peer.init['authorizations']).toEqual([
+      {
+        client_id: scene.flow.clientId,
+        resource_id: '00000000-0000-0000-0000-000000000000',
+        expires_at: expect.any(Number),
+      },
+    ]);
+  });
+
   it('hears at its next join of a flow that lost its policy; the client knew it at once', async () => {
     const scene = await stage.withFlow();
     await recorded(scene);

@@ -127,6 +127,10 @@ class FakeFlowRecords implements FlowRecords {
     throw new Error('the store does this, not a channel');
   }
 
+  historyGone(): void {
+    throw new Error('the store does this, not a channel');
+  }
+
   async unexpired(): Promise<readonly StoredFlow[]> {
     this.reads += 1;
     const found = [...this.stored];

@@ -61,6 +61,7 @@ export class StoreUnderTest {
   readonly clock = new ManualClock();
   readonly streams = new RecordingStreams();
   readonly putBack: FlowRecord[] = [];
+  historyGone = 0;
   readonly registry: AccountStoreRegistry;
   isFresh = true;
   /** Position of a commit that some client view has not shown yet. */
@@ -82,7 +83,12 @@ export class StoreUnderTest {
       {
         reader: real.reader ?? this.db,
         streams: this.streams,
-        flowRecords: { putBackRevoked: (record) => void this.putBack.push(record) },
+        flowRecords: {
+          putBackRevoked: (record) => void this.putBack.push(record),
+          historyGone: () => {
+            this.historyGone += 1;
+          },
+        },
         freshness: { isFresh: () => this.isFresh, staleBecause: () => undefined },
         views: { oldestPosition: () => this.viewBacklog },
         startSnapshot: real.startSnapshot ?? (() => this.startSnapshot),

@@ -20,6 +20,8 @@ export interface FlowRecords {
   close(closing: FlowClosing): void;
   /** An operator deleted an unexpired row: it is put back as revoked, so that a gateway that is away hears of it (D8a). */
   putBackRevoked(record: FlowRecord, at: EpochMs): void;
+  /** Somebody truncated the history: a gateway that is away is treated as after an unclean stop (D8a, D22). */
+  historyGone(): void;
   /** Every row of this gateway not past its expiry, closed ones included: the one query on flows that a join makes (D22). */
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]>;
   /**
