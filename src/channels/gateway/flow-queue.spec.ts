@@ -41,13 +41,15 @@ function aRequest(resource = 'r1', of: { connectionId?: ConnectionId; sequence?:
 describe('FlowQueue', () => {
   let clock: ManualClock;
   let queue: FlowQueue;
+  let isHeld: boolean;
 
   beforeEach(() => {
     clock = new ManualClock();
-    queue = new FlowQueue(1, clock);
+    isHeld = true;
+    queue = new FlowQueue(1, clock, () => isHeld);
   });
 
-  const send = (ref: string, request = aRequest()): void => {
+  const send = (ref: string, request = aRequest('r0')): void => {
     queue.sent(ref, { request, flow, secrets, sentAt: clock.now() });
   };
 
@@ -92,6 +94,22 @@ describe('FlowQueue', () => {
       { resourceId: idOf('r2'), sequence: 5 },
       undefined,
     ]);
+  });
+
+  it('D34: a repeat of what is not answered takes no second place, and the answer serves its last word', () => {
+    const [first, repeat] = [aRequest('r1', { sequence: 1 }), aRequest('r1', { sequence: 2 })];
+    queue = new FlowQueue(2, clock, () => isHeld);
+    send('a', first);
+    expect(queue.admit(repeat)).toBe(false);
+    expect(queue.next()).toBeUndefined();
+    expect(queue.answered('a')?.request).toBe(repeat);
+  });
+
+  it('asks again for a flow that was lost before its answer came', () => {
+    queue = new FlowQueue(2, clock, () => isHeld);
+    send('a', aRequest('r1'));
+    isHeld = false;
+    expect(queue.admit(aRequest('r1'))).toBe(true);
   });
 
   it('connections of one client wait apart', () => {

@@ -27,14 +27,24 @@ export class FlowQueue {
   /** By client connection and resource: a client repeats itself every 2 s, and only its last word counts. */
   readonly #waiting = new Map<string, { readonly request: FlowRequest; readonly since: EpochMs }>();
 
+  /** @param isHeld whether a flow is still registered: once it is lost, its answer serves nobody */
   constructor(
     private readonly limit: number,
     private readonly clock: Clock,
+    private readonly isHeld: (flow: Flow) => boolean,
   ) {}
 
-  /** True: send it now. False: it waits. */
+  /**
+   * True: send it now. False: it waits, or it repeats what the gateway has not answered yet: the answer to the first
+   * serves both, and a slot more for each repeat would soon leave none for others.
+   */
   admit(request: FlowRequest): boolean {
     this.#expire();
+    for (const [ref, unanswered] of this.#unanswered) {
+      if (waiterOf(unanswered.request) !== waiterOf(request) || !this.isHeld(unanswered.flow)) continue;
+      this.#unanswered.set(ref, { ...unanswered, request });
+      return false;
+    }
     if (this.#unanswered.size < this.limit) return true;
     this.#waiting.set(waiterOf(request), { request, since: this.clock.now() }); // a repeat keeps its place
     return false;

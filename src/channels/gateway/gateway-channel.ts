@@ -69,7 +69,11 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.#mailbox = new Mailbox(with_.limits.mailboxLimit, (error) => {
       socket.crashed(error);
     });
-    this.#queue = new FlowQueue(with_.limits.maxUnansweredFlows, with_.clock);
+    this.#queue = new FlowQueue(
+      with_.limits.maxUnansweredFlows,
+      with_.clock,
+      (flow) => this.#live?.held.has(flow) ?? false,
+    );
     this.#tokenEnd = new Alarm(with_.clock, () => {
       this.#post(() => {
         this.#disconnect('token-expired');

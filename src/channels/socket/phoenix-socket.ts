@@ -160,11 +160,14 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
 
   #send(text: string): void {
     if (!this.#open) return;
+    // What piled up counts, not the frame that comes: an `init` may be larger than the bound, and must not close every join.
+    if (this.ws.bufferedAmount > this.limits.maxOutboundBytes) {
+      this.ws.terminate();
+      this.#ended('too-slow');
+      return;
+    }
     // As bytes: ws would encode a string while it writes, in a slower system call (D44).
     this.ws.send(Buffer.from(text), TEXT_FRAME);
-    if (this.ws.bufferedAmount <= this.limits.maxOutboundBytes) return;
-    this.ws.terminate();
-    this.#ended('too-slow');
   }
 
   #refuse(why: string, code: CloseCode): void {

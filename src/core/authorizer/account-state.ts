@@ -280,6 +280,10 @@ export class AccountState {
 
   #learnPolicy(row: PolicyRow): void {
     const policy = { row, conditions: compileConditions(row.conditions) };
+    if (row.conditions !== 'unreadable') {
+      // An unreadable list was reported with its row; a part that cannot be met is found only here (D15).
+      for (const fault of policy.conditions.faults) this.#newFaults.push({ ...fault, table: 'policies', key: row.id });
+    }
     this.#policies.set(row.id, policy);
     this.#policiesByGroup.add(row.groupId, policy);
     this.#policiesByResource.add(row.resourceId, policy);

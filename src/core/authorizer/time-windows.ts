@@ -90,7 +90,8 @@ function stretchFrom(zones: readonly ZoneWindows[], now: EpochMs): Stretch {
 /** Of all matching windows the latest end counts. */
 function verdictOf(zones: readonly ZoneWindows[], now: EpochMs): WindowVerdict {
   const ends = zones.flatMap((zone) => zone.endsAt(now));
-  return ends.length === 0 ? { isOpen: false } : { isOpen: true, until: Math.max(...ends) };
+  // Not Math.max(...ends): a list typed by hand may be longer than a call has arguments.
+  return ends.length === 0 ? { isOpen: false } : { isOpen: true, until: ends.reduce((a, b) => Math.max(a, b)) };
 }
 
 function nextBoundary(zones: readonly ZoneWindows[], now: EpochMs): EpochMs {
@@ -132,7 +133,7 @@ class ZoneWindows {
       firstAfter(local, w.weekday, w.from * 1000),
       firstAfter(local, w.weekday, w.to * 1000 + 1),
     ]);
-    return Math.min(offset.until, ...boundaries.map((boundary) => boundary - offset.ms));
+    return boundaries.reduce((first, boundary) => Math.min(first, boundary - offset.ms), offset.until);
   }
 
   #offsetAt(now: EpochMs): { readonly until: EpochMs; readonly ms: number } | undefined {

@@ -29,7 +29,7 @@ export function chooseGateway<C extends GatewayCandidate>(
   if (eligible.length <= 1 || client.latitude === null || client.longitude === null) return pick(eligible, random);
 
   const distances = eligible.map((candidate) => distanceKm(client, candidate));
-  const nearestKm = Math.min(...distances);
+  const nearestKm = distances.reduce((a, b) => Math.min(a, b));
   const nearest = eligible.filter((_, i) => distances[i] === nearestKm);
   const newest = nearest.reduce((best, candidate) => (compare(candidate.version, best.version) > 0 ? candidate : best));
   return pick(
