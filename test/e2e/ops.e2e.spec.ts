@@ -221,6 +221,7 @@ describe('a secret', () => {
     scene.gateway.send('flow_authorized', { ref: asked['ref'] });
     await scene.gateway.next('phx_reply');
     await scene.client.next('flow_created');
+    await scene.history((rows) => rows.length === 1);
     await db.sql(`DELETE FROM flows; ALTER TABLE flows ADD CONSTRAINT refuses CHECK (client_id IS NULL) NOT VALID`);
     await scene.gateway.next('reject_access');
     await scene.client.next('resource_deleted');
