@@ -132,7 +132,10 @@ async function startOn(
 async function prepareDatabase(config: Config, databaseUrl: string, log: Logger): Promise<bigint> {
   const database = openDatabase(databaseUrl, { max: 1 });
   try {
-    const before = await checkServer(database, { prefix: config.publicationPrefix, slot: config.replicationSlot });
+    const before = await checkServer(database, {
+      prefix: config.publicationPrefix,
+      slot: config.replicationSlot,
+    }).catch(mustHaveAnswered);
     refuseUnfit(before.filter((fault) => !MIGRATION_MENDS.has(fault.code)));
     const applied = await migrateToLatest(databaseUrl, {
       publicationPrefix: config.publicationPrefix,
@@ -144,6 +147,12 @@ async function prepareDatabase(config: Config, databaseUrl: string, log: Logger)
   } finally {
     await database.close();
   }
+}
+
+/** No server, no such database, a wrong password: the operator needs the reason, not where in our code it was met. */
+function mustHaveAnswered(cause: unknown): never {
+  const { message = '', code = '' } = cause instanceof Error ? (cause as NodeJS.ErrnoException) : {};
+  throw new DatabaseUnfitError(`cannot use the database that DATABASE_URL names: ${message || code}`, { cause });
 }
 
 const MIGRATION_MENDS = new Set(['migrations', 'publication', 'replica-identity']);
@@ -216,7 +225,9 @@ export async function runServer(env: Environment): Promise<void> {
   try {
     server = await startServer(env, abandon.signal);
   } catch (error) {
-    if (error instanceof StartAbandonedError) process.exit(0);
+    // A Ctrl-C that failed a child of ours may be waiting in the event loop behind that failure.
+    await new Promise<void>((resume) => new SystemScheduler().nextTurn(resume));
+    if (abandon.signal.aborted) process.exit(0);
     const isExpected =
       error instanceof ConfigError || error instanceof DatabaseUnfitError || error instanceof EmbeddedPostgresError;
     process.stderr.write(`portcullis: ${isExpected ? error.message : describe(error)}\n`);

@@ -87,7 +87,10 @@ function fromCopy(binaries: Binaries, dataDir: string): ServerUser {
 
 function canRun(user: ServerUser): boolean {
   const { file, args, identity } = user.command('postgres', ['--version']);
-  return spawnSync(file, args, { ...identity, cwd: '/', stdio: 'ignore' }).status === 0;
+  const { status, signal } = spawnSync(file, args, { ...identity, cwd: '/', stdio: 'ignore' });
+  // A Ctrl-C reaches our children too, and says nothing about what this system allows.
+  if (signal !== null) throw new EmbeddedPostgresError(`interrupted by ${signal} while the server user was chosen`);
+  return status === 0;
 }
 
 /** Root may have used both ways here, for example before and after moving into a container: then the owner changes. */
