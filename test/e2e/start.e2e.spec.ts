@@ -264,7 +264,8 @@ describe('a start that is refused', () => {
 (IS_LINUX ? describe : describe.skip)('nothing of the embedded PostgreSQL stays behind (D42)', () => {
   it('after a Ctrl-C while its cluster is being made, which the next start makes', async () => {
     const server = start({});
-    await until(() => existsSync(dataDir) && readdirSync(dataDir).some((name) => name.includes('.new.')), 'the moment');
+    const isHalfMade = (name: string): boolean => existsSync(join(dataDir, name, 'global', 'pg_control'));
+    await until(() => existsSync(dataDir) && readdirSync(dataDir).some(isHalfMade), 'the moment');
     server.signalGroup('SIGINT');
     expect(await server.end()).toEqual({ code: 0, signal: null });
     expect([server.stdout, server.stderr]).toEqual(['', '']);
