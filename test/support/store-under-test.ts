@@ -12,7 +12,7 @@ import { ManualClock } from './manual-clock.js';
 import { ModelDatabase } from './model-database.js';
 
 const IGNORED = (): void => undefined;
-export const NO_METRICS: Metrics = {
+const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
   ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, queried: IGNORED },
@@ -20,7 +20,7 @@ export const NO_METRICS: Metrics = {
 export const SILENT: Logger = { error: IGNORED, warn: IGNORED, info: IGNORED, debug: IGNORED };
 
 /** Remembers what was published, and lets a test say who is connected. */
-export class RecordingStreams implements AccountStreams {
+class RecordingStreams implements AccountStreams {
   readonly steps: { readonly step: AppliedStep; readonly impacts: StepImpacts }[] = [];
   readonly failed: AccountId[] = [];
   readonly gateways = new Set<GatewayId>();
