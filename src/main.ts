@@ -12,6 +12,7 @@ import type { Config } from './config/config.js';
 import { ConfigError } from './config/config-error.js';
 import { readConfig } from './config/read-config.js';
 import { FLOW_RECORDS, type FlowRecords } from './core/ports/flow-records.js';
+import type { Clock } from './core/support/clock.js';
 import type { Logger } from './core/support/logger.js';
 import { checkServer } from './db/check-server.js';
 import { markClean, openEpoch } from './db/epochs.js';
@@ -99,12 +100,11 @@ async function startOn(
     api.beginDrain();
     housekeeping.stop();
     await replication.stop();
-    await app.get<FlowRecords>(FLOW_RECORDS).flush();
-    await markClean(database, epoch, clock.now());
+    await inTime('last rows', closeEpoch(app.get<FlowRecords>(FLOW_RECORDS), database, epoch, clock), clock, log);
     await api.drain(config.drainSeconds * 1000);
     await app.close();
     app.get(AccountStoreRegistry).close();
-    await database.close();
+    await inTime('database connections', database.close(), clock, log);
     await embedded?.stop();
     log.info('server.stopped');
   });
@@ -125,6 +125,32 @@ async function startOn(
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+/** A database that does not answer by then is not waited for. */
+const GOODBYE_WITHIN_MS = 5000;
+
+/** Marks the epoch clean once the last rows are written; else it stays unclean, as after a crash (D22). */
+async function closeEpoch(flowRecords: FlowRecords, database: Database, epoch: bigint, clock: Clock): Promise<void> {
+  await flowRecords.flush();
+  await markClean(database, epoch, clock.now());
+}
+
+/** Never rejects; what fails or takes too long is logged and left behind. */
+async function inTime(what: string, task: Promise<void>, clock: Clock, log: Logger): Promise<void> {
+  let cancel: (() => void) | undefined;
+  const tooLate = new Promise<never>((_, reject) => {
+    cancel = clock.after(GOODBYE_WITHIN_MS, () => {
+      reject(new Error(`not within ${GOODBYE_WITHIN_MS} ms`));
+    });
+  });
+  try {
+    await Promise.race([task, tooLate]);
+  } catch (error) {
+    log.error('server.stop-incomplete', { what, error });
+  } finally {
+    cancel?.();
   }
 }
 

@@ -246,6 +246,22 @@ describe('SIGTERM (D40)', () => {
     expect(await process.end()).toEqual({ code: 0, signal: null });
     expect(await isStreaming()).toBe(false);
   });
+
+  it('does not wait for a database that takes nothing: exit 0, and the epoch stays unclean', async () => {
+    const scene = await start();
+    await scene.join('gateway', 'gateway');
+    await scene.join('client', 'client');
+    const blocker = await session(db);
+    await blocker.query('BEGIN; LOCK TABLE flows IN SHARE MODE');
+    await scene.openFlow();
+    await until(async () => (await waitingWriters()).length === 1, 'a batch to be under way');
+    running?.process.signal('SIGTERM');
+    expect(await running?.process.end()).toEqual({ code: 0, signal: null });
+    await blocker.query('ROLLBACK');
+    await blocker.end();
+    const { rows } = await db.query('SELECT clean_at IS NOT NULL AS clean FROM epochs ORDER BY id DESC LIMIT 1');
+    expect(rows).toEqual([{ clean: false }]);
+  });
 });
 
 async function isStreaming(): Promise<boolean> {
