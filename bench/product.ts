@@ -20,7 +20,7 @@ export interface Product {
   /** The server's metrics now: name with labels as printed → value. */
   metrics(): Promise<ReadonlyMap<string, number>>;
   /** Everything committed so far is applied and recorded: nothing of it is left to disturb what is measured next. */
-  settled(): Promise<void>;
+  readonly settled: () => Promise<void>;
   stop(): Promise<void>;
 }
 

@@ -217,7 +217,7 @@ export class RawPeer {
 }
 
 /** An upgrade that was answered with something else than 101. */
-export class RefusedError extends Error {
+class RefusedError extends Error {
   constructor(
     readonly status: number,
     readonly body: string,

@@ -17,7 +17,7 @@ import { SystemRandom } from '../../src/system/system-random.js';
 import { SystemScheduler } from '../../src/system/system-scheduler.js';
 import type { TestDatabase } from './test-database.js';
 
-export const TEST_SLOT_PREFIX = 'stream_';
+const TEST_SLOT_PREFIX = 'stream_';
 
 /** Remembers everything, in order. By default every commit is settled at once. */
 export class RecordingSink implements CommitSink {
@@ -67,7 +67,7 @@ function isRow(change: Change): change is RowChange {
 }
 
 /** An event store in memory. */
-export class MemoryChangeLog implements ChangeLog {
+class MemoryChangeLog implements ChangeLog {
   readonly entries: ChangeLogEntry[] = [];
   failWith: Error | undefined;
   timelineChanges = false;
@@ -211,7 +211,7 @@ export class StreamUnderTest {
   }
 }
 
-export async function reconcile(url: string): Promise<PublicationsOutcome> {
+async function reconcile(url: string): Promise<PublicationsOutcome> {
   const database = openDatabase(url, { max: 1 });
   try {
     const changes = await reconcilePublications(database, 'portcullis');
