@@ -60,13 +60,22 @@ function aRecorder() {
   const clock = new ManualClock();
   const random = { uuid: () => '', bytes: () => new Uint8Array(), fraction: () => 1 };
   const changeLog = new HeldLog();
-  return { log, clock, changeLog, recorder: new Recorder({ changeLog, clock, random, metrics, log }) };
+  const recorder = new Recorder({ changeLog, clock, random, metrics, log });
+  const lingered = async (): Promise<void> => {
+    clock.advance(LONGEST_LINGER_MS);
+    await settled();
+  };
+  return { log, clock, changeLog, recorder, lingered };
 }
+
+/** Far below the 100 ms in which the server hears of what is done. */
+const LONGEST_LINGER_MS = 10;
 
 describe('ACK-1: Recorder', () => {
   it('counts a commit as recorded only when its rows are written', async () => {
-    const { recorder, changeLog } = aRecorder();
+    const { recorder, changeLog, lingered } = aRecorder();
     recorder.record(commitOf(10n, 2));
+    await lingered();
     expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([0n, 2, 20]);
     await changeLog.letThrough();
     expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([10n, 0, 0]);
@@ -77,31 +86,38 @@ describe('ACK-1: Recorder', () => {
   });
 
   it('writes what came meanwhile as one batch, in order, one append at a time', async () => {
-    const { recorder, changeLog } = aRecorder();
-    for (const position of [10n, 20n, 30n]) recorder.record(commitOf(position, 1));
+    const { recorder, changeLog, lingered } = aRecorder();
+    for (const position of [10n, 20n]) recorder.record(commitOf(position, 1));
+    expect(changeLog.appendsUnderWay).toBe(0);
+    await lingered();
+    expect(changeLog.appendsUnderWay).toBe(1);
+    for (const position of [30n, 40n]) recorder.record(commitOf(position, 1));
+    await lingered();
     expect(changeLog.appendsUnderWay).toBe(1);
     await changeLog.letThrough();
-    expect(recorder.recordedPosition()).toBe(10n);
+    expect(recorder.recordedPosition()).toBe(20n);
     expect(changeLog.appendsUnderWay).toBe(1);
     await changeLog.letThrough();
-    expect(recorder.recordedPosition()).toBe(30n);
-    expect(changeLog.written.map(({ position }) => position)).toEqual([10n, 20n, 30n]);
+    expect(recorder.recordedPosition()).toBe(40n);
+    expect(changeLog.written.map(({ position }) => position)).toEqual([10n, 20n, 30n, 40n]);
   });
 
   it('keeps a commit without rows behind the one before it', async () => {
-    const { recorder, changeLog } = aRecorder();
+    const { recorder, changeLog, lingered } = aRecorder();
     recorder.record(commitOf(5n, 0));
     expect(recorder.recordedPosition()).toBe(5n);
     recorder.record(commitOf(10n, 1));
     recorder.record(commitOf(20n, 0));
+    await lingered();
     expect(recorder.recordedPosition()).toBe(5n);
     await changeLog.letThrough();
     expect(recorder.recordedPosition()).toBe(20n);
   });
 
   it('writes a long commit in parts and counts it when the last part is in', async () => {
-    const { recorder, changeLog } = aRecorder();
+    const { recorder, changeLog, lingered } = aRecorder();
     recorder.record(commitOf(10n, 2_500));
+    await lingered();
     await changeLog.letThrough();
     await changeLog.letThrough();
     expect(recorder.recordedPosition()).toBe(0n);
@@ -111,8 +127,9 @@ describe('ACK-1: Recorder', () => {
   });
 
   it('tries a failed batch again, for as long as it takes, and says so', async () => {
-    const { recorder, changeLog, clock, log } = aRecorder();
+    const { recorder, changeLog, clock, log, lingered } = aRecorder();
     recorder.record(commitOf(10n, 1));
+    await lingered();
     for (let attempt = 0; attempt < 8; attempt += 1) {
       await changeLog.fail();
       expect(changeLog.appendsUnderWay).toBe(0);
@@ -127,13 +144,15 @@ describe('ACK-1: Recorder', () => {
   });
 
   it('forgets its backlog and its position when another branch of history begins, and goes on there', async () => {
-    const { recorder, changeLog, clock } = aRecorder();
+    const { recorder, changeLog, clock, lingered } = aRecorder();
     recorder.record(commitOf(100n, 1));
     recorder.record(commitOf(200n, 1));
+    await lingered();
     await changeLog.fail();
     await recorder.abandon();
     expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([0n, 0, 0]);
     recorder.record(commitOf(10n, 1));
+    await lingered();
     await changeLog.letThrough();
     clock.advance(10_000);
     expect(recorder.recordedPosition()).toBe(10n);
@@ -154,5 +173,21 @@ describe('ACK-1: Recorder', () => {
     await changeLog.letThrough();
     await drained;
     expect(recorder.recordedPosition()).toBe(10n);
+  });
+
+  it('lingers no more when it is drained, and begins nothing when it is stopped meanwhile', async () => {
+    const drained = aRecorder();
+    drained.recorder.record(commitOf(10n, 1));
+    const done = drained.recorder.drain(1_000);
+    await settled();
+    await drained.changeLog.letThrough();
+    await done;
+    expect(drained.recorder.recordedPosition()).toBe(10n);
+
+    const stopped = aRecorder();
+    stopped.recorder.record(commitOf(10n, 1));
+    stopped.recorder.stop();
+    await stopped.lingered();
+    expect([stopped.changeLog.appendsUnderWay, stopped.clock.pending]).toEqual([0, 0]);
   });
 });

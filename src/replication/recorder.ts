@@ -18,6 +18,11 @@ export interface RecorderDependencies {
 /** Fewer: a statement for every few rows. More: long statements that hold memory twice. */
 const BATCH_ENTRIES = 1_000;
 const BATCH_BYTES = 4 * 1024 * 1024;
+/**
+ * The first rows after a rest wait so long: preparing the statement would keep the processor from the peers that were just
+ * written to (half of a revocation's time on two cores), and what commits meanwhile shares it. Longer: acknowledged later.
+ */
+const LINGER_MS = 5;
 /** So many failures in a row are a person's business: the write-ahead log grows meanwhile. */
 const ALARMING_FAILURES = 5;
 
@@ -28,6 +33,9 @@ interface Pending {
 }
 
 /**
+ * States: resting → lingering → writing → resting. Lingering ends early when somebody drains or stops; a failed append
+ * stays in writing.
+ *
  * One append at a time, in stream order; what arrives meanwhile makes the next batch. A commit of many rows takes several
  * appends, and its position counts as recorded only after the last: repeating the first ones does nothing (the key is
  * epoch, position, seq). A batch that fails is tried again for as long as it takes; until then nothing after it is
@@ -41,6 +49,7 @@ export class Recorder {
   #isRunning = false;
   #finished: Promise<void> = Promise.resolve();
   #isStopped = false;
+  #endLinger: (() => void) | undefined;
   readonly #backOff: BackOff;
 
   constructor(private readonly with_: RecorderDependencies) {
@@ -76,6 +85,7 @@ export class Recorder {
   /** Resolves when nothing is waiting, or after `limitMs`. */
   async drain(limitMs: number): Promise<void> {
     if (!this.#isRunning) return;
+    this.#endLinger?.();
     let cancel = (): void => undefined;
     const limit = new Promise<void>((resolve) => (cancel = this.with_.clock.after(limitMs, resolve)));
     await Promise.race([this.#finished, limit]);
@@ -85,6 +95,7 @@ export class Recorder {
   /** No append is begun any more. What is not recorded is not acknowledged, so the slot brings it again. */
   stop(): void {
     this.#isStopped = true;
+    this.#endLinger?.();
     this.#backOff.interrupt();
   }
 
@@ -108,6 +119,7 @@ export class Recorder {
   }
 
   async #run(): Promise<void> {
+    await this.#linger();
     while (this.#queue.length > 0 && !this.#isStopped) {
       const batch = nextBatch(this.#queue);
       try {
@@ -120,6 +132,18 @@ export class Recorder {
       }
     }
     this.#isRunning = false;
+  }
+
+  #linger(): Promise<void> {
+    return new Promise((resolve) => {
+      const end = (): void => {
+        cancel();
+        this.#endLinger = undefined;
+        resolve();
+      };
+      const cancel = this.with_.clock.after(LINGER_MS, end);
+      this.#endLinger = end;
+    });
   }
 
   #advance(batch: Batch): void {
