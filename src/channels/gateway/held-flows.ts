@@ -30,6 +30,9 @@ interface Held {
   onRecorded: (() => void)[];
 }
 
+/** The log is for later; the processor is for the peers that were just written to. */
+const REPORT_AFTER_MS = 5;
+
 /** A pair taken back, as the log names it. */
 interface Lost {
   readonly clientId: ClientId;
@@ -52,6 +55,8 @@ const RENEW_BEFORE_MS = 60 * 60 * 1000;
 export class HeldFlows {
   readonly #held = new Map<Flow, Held>();
   readonly #lost: Lost[] = [];
+  #cancelReport: (() => void) | undefined;
+  #isLetGo = false;
   readonly #table: FlowTable;
   readonly #canMoveExpiry: boolean;
   /** When `decide` last looked; whatever it leads to happens in the same step. */
@@ -217,6 +222,8 @@ export class HeldFlows {
   /** The channel leaves: the pairs are no longer registered here, but not closed: the gateway goes on serving them. */
   letGo(): void {
     for (const flow of [...this.#held.keys()]) this.#forget(flow);
+    this.#isLetGo = true;
+    this.#logLost();
   }
 
   all(): Flow[] {
@@ -356,15 +363,22 @@ export class HeldFlows {
     this.with_.flowRecords.close({ accountId: this.peer.accountId, flowId, reason, at: this.#now(), position });
   }
 
-  /** One line for all that one step took: a write for each pair would hold up the rejects that follow it. */
+  /** One line for all that a commit took: a write for each pair would hold up the rejects that follow it. */
   #report(lost: Lost): void {
     this.#lost.push(lost);
-    if (this.#lost.length > 1) return;
-    queueMicrotask(() => {
-      const { accountId, gatewayId } = this.peer;
-      const pairs = this.#lost.splice(0);
-      this.with_.log.info('flows.rejected', { accountId, gatewayId, count: pairs.length, pairs });
-    });
+    if (this.#isLetGo) this.#logLost();
+    else
+      this.#cancelReport ??= this.with_.clock.after(REPORT_AFTER_MS, () => {
+        this.#logLost();
+      });
+  }
+
+  #logLost(): void {
+    this.#cancelReport?.();
+    this.#cancelReport = undefined;
+    const { accountId, gatewayId } = this.peer;
+    const pairs = this.#lost.splice(0);
+    if (pairs.length > 0) this.with_.log.info('flows.rejected', { accountId, gatewayId, count: pairs.length, pairs });
   }
 
   #forget(flow: Flow): void {
