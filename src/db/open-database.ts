@@ -70,6 +70,8 @@ const SESSION = `SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; SET IntervalS
 
 /** pg waits for the promise before it lends the connection; the type of its option does not say so. */
 function prepareSession(client: ClientBase): void {
+  // The pool listens while a connection is idle; one that breaks between two statements of a transaction has only this.
+  client.on('error', () => undefined);
   return client.query(SESSION) as unknown as void;
 }
 

@@ -65,6 +65,7 @@ describe('the order of commits', () => {
       ['a1', 'a2'],
     ]);
     expect(commits[0]?.position).toBeLessThan(commits[1]?.position ?? 0n);
+    await until(() => stream.memory.entries.length >= 4, 'everything to be recorded');
     expect(stream.memory.entries.map(({ change }) => change.seq)).toEqual([0, 1, 0, 1]);
     await Promise.all([a.end(), b.end()]);
   });
@@ -148,6 +149,7 @@ describe('what a commit says', () => {
     expect(half?.byAccount.size).toBe(0);
     expect(whole?.resync).toEqual(new Set());
     expect(groupNames(stream)).toEqual(['whole']);
+    await until(() => stream.memory.entries.length >= 2, 'both to be recorded');
     expect(stream.memory.entries).toHaveLength(2);
   });
 

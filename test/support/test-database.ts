@@ -45,6 +45,7 @@ async function createFrom(template: string): Promise<TestDatabase> {
   const pool = new Pool({ connectionString: url, max: 4 });
   // An idle connection that the server ends is an 'error' event, which would end the process when nobody listens.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined)); // the same while it is lent
   return {
     url,
     name,
