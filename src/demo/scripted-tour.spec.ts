@@ -11,6 +11,7 @@ function aTour() {
   const ran: string[] = [];
   const said: string[] = [];
   const options = {
+    clock,
     accountId: 'account',
     target: { resourceId: 'wiki', name: 'Wiki', policyId: 'policy' },
     query: async (sql: string) => {
@@ -27,9 +28,15 @@ function aTour() {
   );
   const hears = async (peer: 'client' | 'gateway', event: string): Promise<void> => {
     watch.heard({ at: clock.now(), peer, event, about: '' });
-    for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
+    await turns();
+    clock.advance(300); // the pause between two steps
+    await turns();
   };
   return { clock, ran, said, result, hears, isStarted: () => isStarted };
+}
+
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 5; turn += 1) await Promise.resolve();
 }
 
 describe('runScriptedTour', () => {

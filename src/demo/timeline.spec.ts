@@ -38,6 +38,20 @@ describe('Timeline', () => {
     ]);
   });
 
+  it('keeps what was heard and done within one millisecond in its order, after the commits of that millisecond', () => {
+    const { lines, timeline, start } = aTimeline();
+    const answers = { request: 'create_flow', afterMs: 0.4 };
+    timeline.note('gateway  authorize_flow');
+    timeline.heard({ at: start, peer: 'client', event: 'flow_created', about: 'Wiki', answers });
+    timeline.committed({ ...POLICY_OFF, committedAt: start });
+    timeline.stop();
+    expect(lines.map((line) => line.slice(35).trim().split(/ +/)[1])).toEqual([
+      'update',
+      'authorize_flow',
+      'flow_created',
+    ]);
+  });
+
   it('holds a line until the event store has had time to learn of the commit, then prints it once', () => {
     const { clock, lines, timeline, start } = aTimeline();
     timeline.start();

@@ -14,8 +14,8 @@ import type { HeardPush } from './push-watch.js';
 
 interface Line {
   readonly at: EpochMs;
-  /** Commits before pushes of the same millisecond, both before what they make a peer do. */
-  readonly rank: 0 | 1 | 2;
+  /** Of one millisecond: commits first, then what this process heard and did, in that order. */
+  readonly rank: 0 | 1;
   /** False while the commit that explains it may still become known. */
   isExplained(): boolean;
   print(): string;
@@ -84,7 +84,7 @@ export class Timeline {
   /** What a peer did, or what the reader should know. */
   note(text: string): void {
     const at = this.clock.now();
-    this.#add(at, 2, always, () => this.style.note(`${columns(at, '', '')}${text}`));
+    this.#add(at, 1, always, () => this.style.note(`${columns(at, '', '')}${text}`));
   }
 
   #pushLine(push: HeardPush): string {
