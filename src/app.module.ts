@@ -15,6 +15,7 @@ import { HYDRATION_READER } from './core/ports/hydration-reader.js';
 import { METRICS, type Metrics } from './core/ports/metrics.js';
 import { PRESENCE } from './core/ports/presence.js';
 import { READINESS, type Readiness } from './core/ports/readiness.js';
+import { TOKEN_WATCH } from './core/ports/token-watch.js';
 import { VIEW_BACKLOG } from './core/ports/view-backlog.js';
 import type { Clock, Random } from './core/support/clock.js';
 import type { Logger } from './core/support/logger.js';
@@ -146,6 +147,7 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
     },
     { provide: COMMIT_SINK, useExisting: AccountStoreRegistry },
     { provide: ACCOUNT_STORES, useExisting: AccountStoreRegistry },
+    { provide: TOKEN_WATCH, useExisting: AccountStoreRegistry },
     {
       provide: READINESS,
       inject: [AccountStoreRegistry, DrainState, ModuleRef],
@@ -197,10 +199,12 @@ function replicationSetup(
 
 function channelOptions(config: Config) {
   const { joinTimeoutMs, maxOutboundBytes, maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades } = config;
+  const { maxUnansweredFlows, relaysDebounceMs, relaysRequired } = config;
   return {
     sockets: {
       client: { idleMs: config.clientIdleMs, joinTimeoutMs, maxOutboundBytes },
       gateway: { idleMs: config.gatewayIdleMs, joinTimeoutMs, maxOutboundBytes },
+      relay: { idleMs: config.relayIdleMs, joinTimeoutMs, maxOutboundBytes },
     },
     api: {
       ...{ maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades },
@@ -208,7 +212,7 @@ function channelOptions(config: Config) {
         ([address, length]) => parseRange(`${address.toString()}/${length}`) ?? [],
       ),
     },
-    limits: { maxUnansweredFlows: config.maxUnansweredFlows, mailboxLimit: MAILBOX_LIMIT },
+    limits: { maxUnansweredFlows, relaysDebounceMs, relaysRequired, mailboxLimit: MAILBOX_LIMIT },
   };
 }
 

@@ -8,12 +8,12 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
-import type { Metrics } from '../core/ports/metrics.js';
+import type { Metrics, PeerRole } from '../core/ports/metrics.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import { selectSerializer, type Serializer } from '../protocol/frame.js';
-import type { ConnectedClient, ConnectedGateway } from './connected-peer.js';
-import type { Authenticator, DeviceRole } from './upgrade/authenticator.js';
+import type { AnyConnected } from './connected-peer.js';
+import type { Authenticator } from './upgrade/authenticator.js';
 import { vsnOf } from './upgrade/connect-params.js';
 import { isOriginAllowed } from './upgrade/origin.js';
 import type { TrustedProxies } from './upgrade/real-ip.js';
@@ -36,7 +36,7 @@ export interface Accepted<Peer> {
 
 /** What the Nest adapter binds one gateway class to: emits `connection` with the socket and what was accepted. */
 export class PathServer extends EventEmitter<{
-  connection: [WebSocket, Accepted<ConnectedClient | ConnectedGateway>];
+  connection: [WebSocket, Accepted<AnyConnected>];
 }> {}
 
 /** A message in more pieces than this is an attack: real peers never fragment. */
@@ -154,10 +154,7 @@ export class ApiServer {
     }
   }
 
-  async #decide(
-    path: string,
-    incoming: IncomingMessage,
-  ): Promise<Accepted<ConnectedClient | ConnectedGateway> | Refusal> {
+  async #decide(path: string, incoming: IncomingMessage): Promise<Accepted<AnyConnected> | Refusal> {
     const role = PATHS.get(path);
     if (!role || !this.#paths.has(path)) return NOT_FOUND;
     if (this.#isDraining) return comeBack('draining', 2);
@@ -165,10 +162,7 @@ export class ApiServer {
     const serializer = selectSerializer(vsnOf(request));
     if (!serializer) return UNSUPPORTED_VSN;
     if (!isOriginAllowed(request, this.options.trustedProxies)) return FORBIDDEN_ORIGIN;
-    const result =
-      role === 'client'
-        ? await this.authenticator.authenticate('client', request)
-        : await this.authenticator.authenticate('gateway', request);
+    const result = await this.authenticator.authenticate(role, request);
     return result.ok ? { peer: result.peer, serializer } : result.refusal;
   }
 
@@ -177,7 +171,7 @@ export class ApiServer {
     request: IncomingMessage,
     socket: Duplex,
     head: Buffer,
-    accepted: Accepted<ConnectedClient | ConnectedGateway>,
+    accepted: Accepted<AnyConnected>,
   ): void {
     this.#ws.handleUpgrade(request, socket, head, (ws) => {
       this.with_.metrics.upgradeAnswered(101);
@@ -202,9 +196,10 @@ export class ApiServer {
   }
 }
 
-const PATHS: ReadonlyMap<string, DeviceRole> = new Map([
+const PATHS: ReadonlyMap<string, PeerRole> = new Map([
   ['/client/websocket', 'client'],
   ['/gateway/websocket', 'gateway'],
+  ['/relay/websocket', 'relay'],
 ]);
 
 /** The served path without the prefix that an operator may have given the peers' API URL (wire-protocol.md 1.1). */

@@ -1,5 +1,5 @@
 /** What a socket and the channel on it know of each other. */
-import type { ClientPushes, GatewayPushes } from '../protocol/outbound.js';
+import type { ClientPushes, GatewayPushes, RelayPushes } from '../protocol/outbound.js';
 import type { Addressed, Frame } from '../protocol/frame.js';
 
 /** One joined topic. Made when the peer joins; gone when it leaves or the socket closes. Never outlives the socket (D24). */
@@ -12,6 +12,8 @@ export interface Channel {
 
 /** The socket as its channel sees it. Everything is queued on the socket in the order of the calls. */
 export interface ChannelSocket<Pushes> {
+  /** It speaks Phoenix V1, as every Rust peer does and no tool: it can set up no flow without a relay. */
+  readonly isRustPeer: boolean;
   push<Event extends keyof Pushes & string>(event: Event, payload: Pushes[Event]): void;
   replyOk(to: Addressed): void;
   replyError(to: Addressed, reason: string): void;
@@ -23,6 +25,7 @@ export interface ChannelSocket<Pushes> {
 
 export type ClientSocket = ChannelSocket<ClientPushes>;
 export type GatewaySocket = ChannelSocket<GatewayPushes>;
+export type RelaySocket = ChannelSocket<RelayPushes>;
 
 /** RFC 6455 section 7.4.1 and the IANA registry: normal, going away, protocol error, no text, internal error, restart. */
 export type CloseCode = 1000 | 1001 | 1002 | 1003 | 1011 | 1012;

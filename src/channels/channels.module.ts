@@ -6,6 +6,7 @@ import { CONNECTS, type Connects } from '../core/ports/connects.js';
 import { FLOW_RECORDS, type FlowRecords } from '../core/ports/flow-records.js';
 import { METRICS, type Metrics } from '../core/ports/metrics.js';
 import { PRESENCE, type Presence } from '../core/ports/presence.js';
+import { TOKEN_WATCH, type TokenWatch } from '../core/ports/token-watch.js';
 import { VIEW_BACKLOG } from '../core/ports/view-backlog.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
@@ -14,6 +15,7 @@ import { ApiServer, type ApiServerOptions } from './api-server.js';
 import type { ChannelLimits } from './channel-services.js';
 import { ClientGateway } from './client/client.gateway.js';
 import { GatewayGateway } from './gateway/gateway.gateway.js';
+import { RelayGateway } from './relay/relay.gateway.js';
 import { SocketFactory, type SocketTimes } from './socket-factory.js';
 import { Authenticator } from './upgrade/authenticator.js';
 import { ViewScheduler } from './view-scheduler.js';
@@ -48,22 +50,34 @@ export class ChannelsModule {
         },
         {
           provide: SocketFactory,
-          inject: [ACCOUNT_STORES, ACCOUNT_STREAMS, PRESENCE, FLOW_RECORDS, METRICS, VIEW_BACKLOG],
+          inject: [
+            ACCOUNT_STORES,
+            ACCOUNT_STREAMS,
+            PRESENCE,
+            FLOW_RECORDS,
+            TOKEN_WATCH,
+            CONNECTS,
+            METRICS,
+            VIEW_BACKLOG,
+          ],
           useFactory: (
             stores: AccountStores,
             streams: AccountStreams,
             presence: Presence,
             flowRecords: FlowRecords,
+            tokens: TokenWatch,
+            connects: Connects,
             metrics: Metrics,
             views: ViewScheduler,
           ) => {
             const sealer = new RefSealer(random.bytes(SEAL_KEY_BYTES), random);
-            const ports = { stores, streams, presence, flowRecords, metrics };
+            const ports = { stores, streams, presence, flowRecords, tokens, connects, metrics };
             return new SocketFactory({ ...ports, sealer, views, clock, random, log, limits }, sockets);
           },
         },
         ClientGateway,
         GatewayGateway,
+        RelayGateway,
       ],
       exports: [ApiServer, VIEW_BACKLOG],
     };

@@ -1,17 +1,20 @@
 /** Puts a channel on an accepted socket. Whatever goes wrong closes that socket alone: an error here would end the process (D44). */
 import type { WebSocket } from 'ws';
-import type { ClientPushes, GatewayPushes } from '../protocol/outbound.js';
+import { parseRelayJoin } from '../protocol/inbound.js';
+import type { ClientPushes, GatewayPushes, RelayPushes } from '../protocol/outbound.js';
 import { isVersion } from '../core/support/peer-version.js';
 import type { Accepted } from './api-server.js';
 import type { ChannelServices } from './channel-services.js';
 import { ClientChannel } from './client/client-channel.js';
-import type { ConnectedClient, ConnectedGateway } from './connected-peer.js';
+import type { ConnectedClient, ConnectedGateway, ConnectedRelay } from './connected-peer.js';
 import { GatewayChannel } from './gateway/gateway-channel.js';
+import { RelayChannel } from './relay/relay-channel.js';
 import { PhoenixSocket, type SocketLimits } from './socket/phoenix-socket.js';
 
 export interface SocketTimes {
   readonly client: SocketLimits;
   readonly gateway: SocketLimits;
+  readonly relay: SocketLimits;
 }
 
 export class SocketFactory {
@@ -42,6 +45,22 @@ export class SocketFactory {
         serializer,
         (socket) => new GatewayChannel(peer, socket, this.services),
         this.limits.gateway,
+        this.services,
+      );
+    });
+  }
+
+  openRelay(ws: WebSocket, { peer, serializer }: Accepted<ConnectedRelay>): void {
+    this.#guarded(ws, () => {
+      new PhoenixSocket<RelayPushes>(
+        ws,
+        'relay',
+        serializer,
+        (socket, payload) => {
+          const join = parseRelayJoin(payload);
+          return join ? new RelayChannel(peer, join.stampSecret, socket, this.services) : { refused: 'join crashed' };
+        },
+        this.limits.relay,
         this.services,
       );
     });

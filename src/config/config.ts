@@ -46,6 +46,12 @@ export interface Config {
   readonly clientIdleMs: number;
   /** GATEWAY_IDLE_MS. A silent gateway socket is closed; also bounds how long a revocation waits for one. Default 37000. */
   readonly gatewayIdleMs: number;
+  /** RELAY_IDLE_MS. A silent relay socket is closed. Default 41000. */
+  readonly relayIdleMs: number;
+  /** RELAYS_DEBOUNCE_MS. A relay that is back within this time is not reported as gone. Default 3000, as peers expect. */
+  readonly relaysDebounceMs: number;
+  /** RELAYS_REQUIRED. Real peers reconnect instead of using a gateway that was given no relay; false is for simulated ones. Default true. */
+  readonly relaysRequired: boolean;
   /** CONNECT_TIMEOUT_MS. Every upgrade is answered or destroyed within this, whatever the database does. Default 5000. */
   readonly connectTimeoutMs: number;
   /** JOIN_TIMEOUT_MS. A socket that has not joined by then is closed. Default 10000. */

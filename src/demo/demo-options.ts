@@ -11,7 +11,7 @@ export interface DemoOptions {
   readonly accountId: string;
   readonly actorId: string;
   readonly groupId: string;
-  readonly tokens: { readonly client: string; readonly gateway: string };
+  readonly tokens: { readonly client: string; readonly gateway: string; readonly relay: string };
   /** What the client sends its packets to, and the policy that lets it. */
   readonly target: { readonly resourceId: string; readonly name: string; readonly policyId: string };
   /** Names of the account's resources by id, for reading only. */

@@ -1,8 +1,8 @@
 /**
- * The tour: a simulated gateway and a simulated client on a running server, and a timeline of what each of them hears
- * while somebody edits rows. It sees of the server what any peer and any `psql` sees.
+ * The tour: a simulated relay, gateway and client on a running server, and a timeline of what the latter two hear while
+ * somebody edits rows. It sees of the server what any peer and any `psql` sees.
  */
-import { toBase64 } from '../core/derivations/rfc4648.js';
+import { toBase64, toBase64Url } from '../core/derivations/rfc4648.js';
 import { clockWarning } from './clock-check.js';
 import { CommitFeed } from './commit-feed.js';
 import type { DemoOptions } from './demo-options.js';
@@ -11,6 +11,7 @@ import { runScriptedTour } from './scripted-tour.js';
 import { SimulatedClient } from './simulated-client.js';
 import { SimulatedGateway } from './simulated-gateway.js';
 import type { PeerOptions } from './simulated-peer.js';
+import { simulatedRelay } from './simulated-relay.js';
 import { suggestionLines } from './suggestions.js';
 import { Timeline, TIMELINE_HEADER, timelineStyle } from './timeline.js';
 
@@ -95,9 +96,11 @@ function connectPeers(options: DemoOptions, listener: Pick<PeerOptions, 'heard' 
   });
   const gateway = new SimulatedGateway(peer('gateway'));
   const client = new SimulatedClient(peer('client'), target.resourceId);
+  const relay = simulatedRelay({ ...common, token: options.tokens.relay }, toBase64Url(random.bytes(32)));
   return {
-    /** A client that comes first hears `offline` and asks again 2 s later; so the gateway has a head start. */
+    /** A client that comes first hears `offline` and asks again 2 s later; so the others have a head start. */
     start: () => {
+      relay.start();
       gateway.start();
       clock.after(HEAD_START_MS, () => {
         client.start();
@@ -106,6 +109,7 @@ function connectPeers(options: DemoOptions, listener: Pick<PeerOptions, 'heard' 
     stop: () => {
       client.stop();
       gateway.stop();
+      relay.stop();
     },
   };
 }

@@ -99,6 +99,9 @@ export class SimulatedClient {
       case 'flow_creation_failed':
         this.#heard(event, `${this.#nameOf(payload)}: ${textMember(payload, 'reason')}`, this.#request());
         break;
+      case 'relays_presence':
+        this.with_.note(`client   relays_presence  ${listMember(payload, 'connected').length} to use`);
+        break;
       case 'disconnect':
         this.#heard(event, textMember(payload, 'reason'));
         this.#end('its token has ended (a real client signs out)');

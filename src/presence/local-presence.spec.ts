@@ -12,6 +12,7 @@ const aGatewayPeer = (of: Partial<GatewayPeer> = {}): GatewayPeer => ({
   version: '1.4.16',
   latitude: null,
   longitude: null,
+  hasRelay: true,
   requestFlow: jest.fn(),
   iceFromClient: jest.fn(),
   evict: jest.fn(),

@@ -1,6 +1,7 @@
 /** Who is connected to this process. One entry per device: the newest connection wins, the older one is evicted (D23). */
 import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
-import type { ClientPeer, GatewayPeer, Presence } from '../core/ports/presence.js';
+import type { ClientPeer, GatewayPeer, Presence, RelayPeer } from '../core/ports/presence.js';
+import { RelayRoster } from './relay-roster.js';
 
 interface Peer {
   readonly accountId: AccountId;
@@ -11,6 +12,7 @@ interface Peer {
 export class LocalPresence implements Presence {
   readonly #clients = new Roster<ClientId, ClientPeer>();
   readonly #gateways = new Roster<GatewayId, GatewayPeer>();
+  readonly #relays = new RelayRoster();
 
   client(accountId: AccountId, clientId: ClientId): ClientPeer | undefined {
     return this.#clients.get(accountId, clientId);
@@ -30,6 +32,18 @@ export class LocalPresence implements Presence {
 
   enterGateway(peer: GatewayPeer): () => void {
     return this.#gateways.enter(peer.gatewayId, peer);
+  }
+
+  relays(accountId: AccountId): readonly RelayPeer[] {
+    return this.#relays.of(accountId);
+  }
+
+  enterRelay(peer: RelayPeer): () => void {
+    return this.#relays.enter(peer);
+  }
+
+  onRelays(accountId: AccountId, changed: () => void): () => void {
+    return this.#relays.on(accountId, changed);
   }
 }
 

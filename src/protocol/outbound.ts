@@ -38,6 +38,13 @@ export interface GatewayPushes {
   readonly disconnect: Disconnect;
 }
 
+/** What a relay's channel may push, by event. */
+export interface RelayPushes {
+  /** Has no member. */
+  readonly init: Readonly<Record<string, never>>;
+  readonly disconnect: Disconnect;
+}
+
 /** The only reason peers know, and it is final: a client signs out, a gateway or relay exits. */
 export interface Disconnect {
   readonly reason: 'token_expired';

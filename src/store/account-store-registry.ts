@@ -7,7 +7,7 @@ import { changesOf } from '../core/changes/commit.js';
 import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
-import type { AccountId, ConnectionId } from '../core/model/ids.js';
+import type { AccountId, ConnectionId, TokenId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { AccountHandle, AccountStores } from '../core/ports/account-stores.js';
 import type { AccountStreams, Cut } from '../core/ports/account-streams.js';
@@ -17,12 +17,14 @@ import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Freshness } from '../core/ports/freshness.js';
 import type { AccountSnapshot, HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { TokenNews, TokenWatch } from '../core/ports/token-watch.js';
 import type { ViewBacklog } from '../core/ports/view-backlog.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import { AccountStore } from './account-store.js';
 import { ConnectMessages } from './connect-messages.js';
 import { HydrationQueue } from './hydration-queue.js';
+import { TokenWatches } from './token-watches.js';
 import { UnsettledRing } from './unsettled-ring.js';
 
 export interface StoreOptions {
@@ -57,11 +59,12 @@ interface Slot {
   resyncing: boolean;
 }
 
-export class AccountStoreRegistry implements CommitSink, AccountStores {
+export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWatch {
   readonly #slots = new Map<AccountId, Slot>();
   readonly #ring = new UnsettledRing();
   readonly #hydrations: HydrationQueue;
   readonly #connects = new ConnectMessages();
+  readonly #tokens: TokenWatches;
   #accepted: Position = 0n;
   #cancelSettle: (() => void) | undefined;
   #isClosed = false;
@@ -70,8 +73,9 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
     private readonly with_: StoreDependencies,
     private readonly options: StoreOptions,
   ) {
-    const { reader, startSnapshot, clock } = with_;
+    const { reader, startSnapshot, clock, log } = with_;
     this.#hydrations = new HydrationQueue(reader, options.hydrationConcurrency, startSnapshot, clock);
+    this.#tokens = new TokenWatches(() => this.#ring.commits(), log);
   }
 
   // ---- CommitSink: the stream ------------------------------------------------------------------------------------
@@ -93,6 +97,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
       this.#reportFaults(slot.store);
       if (slot.store.owedResync) this.#startResync(slot);
     }
+    this.#tokens.take(commit);
     this.#mendFlowHistory(commit, now);
     this.passed(commit.position);
     for (const message of commit.messages) if (message.prefix === CONNECT_MESSAGE) this.#connects.saw(message.content);
@@ -109,6 +114,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
       this.#ring.clear();
       this.#accepted = 0n;
     }
+    this.#tokens.doubtAll();
     for (const slot of this.#slots.values()) {
       if (isOtherBranch) slot.store.forgetHistory();
       slot.store.oweResync(reason);
@@ -228,6 +234,12 @@ export class AccountStoreRegistry implements CommitSink, AccountStores {
     slot.cancelIdle = this.with_.clock.after(this.options.idleTtlMs, () => {
       if (slot.handles === 0 && this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
     });
+  }
+
+  // ---- TokenWatch: relays ----------------------------------------------------------------------------------------
+
+  watchToken(tokenId: TokenId, accountId: AccountId | null, heard: (news: TokenNews) => void): () => void {
+    return this.#tokens.watchToken(tokenId, accountId, heard);
   }
 
   // ---- resync ----------------------------------------------------------------------------------------------------

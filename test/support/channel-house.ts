@@ -5,11 +5,13 @@
 import type { Change, Commit } from '../../src/core/changes/commit.js';
 import { RefSealer } from '../../src/core/derivations/sealed-ref.js';
 import type { FlowRecord, StoredFlow } from '../../src/core/model/flow.js';
-import type { ClientId, ConnectionId, FlowId } from '../../src/core/model/ids.js';
+import type { ClientId, ConnectionId, FlowId, TokenId } from '../../src/core/model/ids.js';
 import type { AccountHandle } from '../../src/core/ports/account-stores.js';
 import type { Cut } from '../../src/core/ports/account-streams.js';
 import type { FlowClosing, FlowRecords } from '../../src/core/ports/flow-records.js';
+import type { Connects, StoredToken } from '../../src/core/ports/connects.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
+import type { TokenNews, TokenWatch } from '../../src/core/ports/token-watch.js';
 import type { Random } from '../../src/core/support/clock.js';
 import type { Logger } from '../../src/core/support/logger.js';
 import type { Scheduler } from '../../src/core/support/scheduler.js';
@@ -17,11 +19,12 @@ import { AccountBroadcaster } from '../../src/broadcaster/account-broadcaster.js
 import type { Channel, ChannelSocket } from '../../src/channels/channel.js';
 import type { ChannelLimits, ChannelServices } from '../../src/channels/channel-services.js';
 import { ClientChannel } from '../../src/channels/client/client-channel.js';
-import type { ConnectedClient, ConnectedGateway } from '../../src/channels/connected-peer.js';
+import type { ConnectedClient, ConnectedGateway, ConnectedRelay } from '../../src/channels/connected-peer.js';
 import { GatewayChannel } from '../../src/channels/gateway/gateway-channel.js';
+import { RelayChannel } from '../../src/channels/relay/relay-channel.js';
 import { ViewScheduler } from '../../src/channels/view-scheduler.js';
 import { LocalPresence } from '../../src/presence/local-presence.js';
-import type { ClientPushes, GatewayPushes } from '../../src/protocol/outbound.js';
+import type { ClientPushes, GatewayPushes, RelayPushes } from '../../src/protocol/outbound.js';
 import { AccountStore } from '../../src/store/account-store.js';
 import { ManualClock } from './manual-clock.js';
 import {
@@ -44,6 +47,7 @@ import {
 export type Heard = readonly [event: string, payload: unknown];
 
 export class FakeSocket<Pushes> implements ChannelSocket<Pushes> {
+  isRustPeer = true;
   readonly heard: Heard[] = [];
   readonly replies: string[] = [];
   closedWith: number | undefined;
@@ -164,6 +168,28 @@ class FakeFlowRecords implements FlowRecords {
   }
 }
 
+/** Tokens as the database has them, and news of them when a test says so. */
+class FakeTokens implements TokenWatch, Pick<Connects, 'findToken'> {
+  readonly stored = new Map<TokenId, StoredToken>();
+  readonly watchers = new Set<(news: TokenNews) => void>();
+  /** Set: an answer waits for it. */
+  holdAnswer: Promise<void> = Promise.resolve();
+
+  watchToken(_id: TokenId, _account: unknown, heard: (news: TokenNews) => void): () => void {
+    this.watchers.add(heard);
+    return () => this.watchers.delete(heard);
+  }
+
+  async findToken(id: TokenId): Promise<StoredToken | undefined> {
+    await this.holdAnswer;
+    return this.stored.get(id);
+  }
+
+  tell(news: TokenNews): void {
+    for (const heard of [...this.watchers]) heard(news);
+  }
+}
+
 /** Turns that come when a test says so. */
 class ManualScheduler implements Scheduler {
   readonly #turns: (() => void)[] = [];
@@ -197,6 +223,24 @@ class CountingRandom implements Random {
   fraction(): number {
     return 0;
   }
+}
+
+export const RELAY_TOKEN = idOf<TokenId>('rtoken');
+
+export function aStoredRelayToken(of: Partial<StoredToken> = {}): StoredToken {
+  return {
+    id: RELAY_TOKEN,
+    kind: 'relay',
+    accountId: null,
+    actorId: null,
+    siteId: null,
+    expiresAt: null,
+    salt: new Uint8Array(16),
+    digest: new Uint8Array(32),
+    accountDisabledAt: null,
+    bearerEnabled: true,
+    ...of,
+  };
 }
 
 const ignore = (): void => undefined;
@@ -247,11 +291,19 @@ export class JoinedGateway {
   }
 }
 
+export class JoinedRelay {
+  constructor(
+    readonly socket: FakeSocket<RelayPushes>,
+    readonly channel: RelayChannel,
+  ) {}
+}
+
 export class ChannelHouse {
   readonly clock = new ManualClock();
   readonly streams = new AccountBroadcaster(SILENT);
   readonly presence = new LocalPresence();
   readonly flowRecords = new FakeFlowRecords();
+  readonly tokens = new FakeTokens();
   readonly random = new CountingRandom();
   readonly scheduler = new ManualScheduler();
   readonly views = new ViewScheduler(this.scheduler);
@@ -276,18 +328,21 @@ export class ChannelHouse {
       snapshot: { xmax: 0n, running: new Set() },
       upperBound: 0n,
     });
+    this.tokens.stored.set(RELAY_TOKEN, aStoredRelayToken());
     this.services = {
       stores: { open: async () => this.#handle() },
       streams: this.streams,
       presence: this.presence,
       flowRecords: this.flowRecords,
+      tokens: this.tokens,
+      connects: this.tokens,
       sealer: new RefSealer(new Uint8Array(32).fill(7), this.random),
       views: this.views,
       clock: this.clock,
       random: this.random,
       metrics: UNCOUNTED,
       log: SILENT,
-      limits: { maxUnansweredFlows: 32, mailboxLimit: 1000, ...limits },
+      limits: { maxUnansweredFlows: 32, relaysDebounceMs: 3000, relaysRequired: false, mailboxLimit: 1000, ...limits },
     };
   }
 
@@ -348,6 +403,19 @@ export class ChannelHouse {
     return new JoinedGateway(socket, channel);
   }
 
+  async relay(of: Partial<ConnectedRelay> = {}, stampSecret = 'secret', name = 'relay'): Promise<JoinedRelay> {
+    const joined = this.connectRelay(of, stampSecret, name);
+    await settled();
+    return joined;
+  }
+
+  connectRelay(of: Partial<ConnectedRelay> = {}, stampSecret = 'secret', name = 'relay'): JoinedRelay {
+    const socket = new FakeSocket<RelayPushes>(name, this.heard);
+    const channel = new RelayChannel(this.#relayPeer(of), stampSecret, socket, this.services);
+    socket.carries(channel);
+    return new JoinedRelay(socket, channel);
+  }
+
   #handle(): AccountHandle & { cutsNotYetVisible(): readonly Cut[] } {
     return {
       state: this.store.state,
@@ -383,6 +451,24 @@ export class ChannelHouse {
       latitude: null,
       longitude: null,
       mustSeeConnect: false,
+      ...of,
+    };
+  }
+
+  #relayPeer(of: Partial<ConnectedRelay>): ConnectedRelay {
+    this.#upgrades += 1;
+    return {
+      role: 'relay',
+      accountId: null,
+      tokenId: RELAY_TOKEN,
+      connectionId: idOf<ConnectionId>(`r${this.#upgrades}`),
+      upgradeNumber: this.#upgrades,
+      version: '0.1.0',
+      ipv4: '203.0.113.7',
+      ipv6: null,
+      port: 3478,
+      latitude: null,
+      longitude: null,
       ...of,
     };
   }

@@ -20,16 +20,21 @@ export async function aTestAccount(db: TestDatabase): Promise<TestAccount> {
   };
 }
 
-/** A further token of an actor or site, with its text. */
+/** A further token of an actor, a site, an account (relay) or nobody (relay of the installation), with its text. */
 export async function aToken(
   db: TestDatabase,
-  kind: 'client' | 'gateway',
-  owner: { readonly accountId: string; readonly actorId?: string; readonly siteId?: string; readonly expiresAt?: Date },
+  kind: 'client' | 'gateway' | 'relay',
+  owner: {
+    readonly accountId?: string;
+    readonly actorId?: string;
+    readonly siteId?: string;
+    readonly expiresAt?: Date;
+  },
 ): Promise<{ readonly id: TokenId; readonly text: string }> {
   const id = randomUUID() as TokenId;
   await db.query(
     'INSERT INTO tokens (id, account_id, kind, actor_id, site_id, expires_at) VALUES ($1, $2, $3, $4, $5, $6)',
-    [...[id, owner.accountId, kind, owner.actorId ?? null, owner.siteId ?? null, owner.expiresAt ?? null]],
+    [...[id, owner.accountId ?? null, kind, owner.actorId ?? null, owner.siteId ?? null, owner.expiresAt ?? null]],
   );
   return { id, text: await giveSecret(db, kind, id) };
 }

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
+import { StandingRelay } from './relays.js';
 import type { TestDatabase } from './test-database.js';
 import { settingsFor, type Settings, type TestServer } from './test-server.js';
 
@@ -117,15 +118,18 @@ export interface ServerOnDatabase extends TestServer {
   readonly process: LaunchedServer;
 }
 
-/** A process on a test's database, ready to accept peers; the database stays its owner's to drop. */
+/** A process on a test's database, ready to accept peers, with one relay; the database stays its owner's to drop. */
 export async function launchOn(db: TestDatabase, settings: Settings = {}): Promise<ServerOnDatabase> {
   const process = LaunchedServer.start({ ...settingsFor(db), ...settings });
   const ready = await process.ready();
+  const wsUrl = ready.api.replace('http', 'ws');
+  const relay = await StandingRelay.join(db, wsUrl);
   const stop = async (): Promise<void> => {
+    await relay.stop();
     process.signal('SIGTERM');
     await process.end();
   };
-  return { ...ready, wsUrl: ready.api.replace('http', 'ws'), db, process, stop, close: stop };
+  return { ...ready, wsUrl, db, process, stop, close: stop };
 }
 
 let isBuilt = false;

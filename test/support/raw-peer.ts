@@ -1,9 +1,9 @@
 /**
- * A client or gateway that speaks Phoenix V1 by hand, as the Rust peers do: object frames, number refs. Every frame it
+ * A client, gateway or relay that speaks Phoenix V1 by hand, as the Rust peers do: object frames, number refs. Every frame it
  * receives is judged by the strict checker; a bad one fails the next call of the test.
  */
 import { WebSocket } from 'ws';
-import { checkServerFrame, checkServerPing } from './strict-peer.js';
+import { checkServerFrame, checkServerPing, type PeerRole } from './strict-peer.js';
 
 export type Json = Record<string, unknown>;
 
@@ -18,12 +18,17 @@ export interface Received {
 
 export interface PeerOptions {
   readonly token: string;
-  readonly externalId: string;
+  /** Relays have none. */
+  readonly externalId?: string;
   /** 44 characters of base64; any valid key when absent. */
   readonly publicKey?: string;
   readonly userAgent?: string;
   readonly name?: string;
   readonly headers?: Readonly<Record<string, string>>;
+  /** Further parameters, and other values of those above. */
+  readonly query?: Readonly<Record<string, string>>;
+  /** Payload of the join; null when absent, as clients and gateways send it. */
+  readonly join?: unknown;
 }
 
 /** A test that waits longer than this waits for something that does not come. */
@@ -39,7 +44,7 @@ export class RawPeer {
   readonly #wake = new Set<() => void>();
 
   private constructor(
-    readonly role: 'client' | 'gateway',
+    readonly role: PeerRole,
     readonly ws: WebSocket,
   ) {
     ws.on('message', (data: Buffer, isBinary) => {
@@ -59,14 +64,15 @@ export class RawPeer {
   }
 
   /** Resolves when the upgrade is accepted; rejects with the HTTP status and body otherwise. */
-  static connect(role: 'client' | 'gateway', wsUrl: string, options: PeerOptions): Promise<RawPeer> {
+  static connect(role: PeerRole, wsUrl: string, options: PeerOptions): Promise<RawPeer> {
+    const { token, externalId, publicKey, name } = options;
     const query = new URLSearchParams({
-      token: options.token,
-      external_id: options.externalId,
-      public_key: options.publicKey ?? keyOf(options.externalId),
-      ...(options.name === undefined ? {} : { name: options.name }),
+      token,
+      ...(externalId !== undefined && { external_id: externalId, public_key: publicKey ?? keyOf(externalId) }),
+      ...(name !== undefined && { name }),
+      ...options.query,
     });
-    const userAgent = options.userAgent ?? (role === 'client' ? CLIENT_AGENT : GATEWAY_AGENT);
+    const userAgent = options.userAgent ?? AGENTS[role];
     const ws = new WebSocket(`${wsUrl}/${role}/websocket?${query.toString()}`, {
       perMessageDeflate: false,
       headers: { 'user-agent': userAgent, ...options.headers },
@@ -88,9 +94,9 @@ export class RawPeer {
   }
 
   /** Connects, joins, and resolves with the peer once `init` is here. Everything up to it is read. */
-  static async joined(role: 'client' | 'gateway', wsUrl: string, options: PeerOptions): Promise<RawPeer> {
+  static async joined(role: PeerRole, wsUrl: string, options: PeerOptions): Promise<RawPeer> {
     const peer = await RawPeer.connect(role, wsUrl, options);
-    peer.send('phx_join', null);
+    peer.send('phx_join', options.join ?? null);
     await peer.next('phx_reply');
     await peer.next('init');
     return peer;
@@ -227,8 +233,11 @@ class RefusedError extends Error {
   }
 }
 
-const CLIENT_AGENT = 'Ubuntu/24.4.0 connlib/1.5.3 (x86_64; 6.8.0)';
-const GATEWAY_AGENT = 'Linux/6.8.0 connlib/1.4.16 (x86_64)';
+const AGENTS = {
+  client: 'Ubuntu/24.4.0 connlib/1.5.3 (x86_64; 6.8.0)',
+  gateway: 'Linux/6.8.0 connlib/1.4.16 (x86_64)',
+  relay: 'relay/0.1.0',
+};
 
 /** A valid public key of its own for each device. */
 export function keyOf(externalId: string): string {

@@ -4,7 +4,7 @@
  */
 import { aTestAccount, type TestAccount } from './demo-account.js';
 import { type Json, type PeerOptions, RawPeer } from './raw-peer.js';
-import { startTestServer, type TestServer } from './test-server.js';
+import { type Settings, startTestServer, type TestServer } from './test-server.js';
 
 /** One push as `[event, payload]`; the end of a socket is `['closed', code]`. */
 export type Push = [event: string, payload: unknown];
@@ -31,8 +31,8 @@ export class Stage {
 
   private constructor(readonly server: TestServer) {}
 
-  static async open(): Promise<Stage> {
-    return new Stage(await startTestServer());
+  static async open(settings: Settings = {}): Promise<Stage> {
+    return new Stage(await startTestServer(settings));
   }
 
   /** An account in which nobody is connected yet. */

@@ -1,5 +1,6 @@
 /** The whole product, booted in this process on a database of its own and on loopback ports of its own. */
 import { type RunningServer, startServer } from '../../src/main.js';
+import { StandingRelay } from './relays.js';
 import { createMigratedDatabase, type TestDatabase } from './test-database.js';
 
 export interface TestServer extends RunningServer {
@@ -12,15 +13,21 @@ export interface TestServer extends RunningServer {
 
 export type Settings = Readonly<Record<string, string>>;
 
-/** Ready to accept peers. A new database unless one is given, which then stays its owner's to drop. */
+/**
+ * Ready to accept peers, with one relay for all of them unless `RELAYS_REQUIRED` is set. A new database unless one is
+ * given, which then stays its owner's to drop.
+ */
 export async function startTestServer(settings: Settings = {}, db?: TestDatabase): Promise<TestServer> {
   const database = db ?? (await createMigratedDatabase());
   const server = await startServer({ ...settingsFor(database), ...settings });
+  const wsUrl = server.api.replace('http', 'ws');
+  const relay = settings['RELAYS_REQUIRED'] === undefined ? await StandingRelay.join(database, wsUrl) : undefined;
   return {
     ...server,
     db: database,
-    wsUrl: server.api.replace('http', 'ws'),
+    wsUrl,
     close: async () => {
+      await relay?.stop();
       await server.stop();
       if (!db) await database.drop();
     },

@@ -38,10 +38,12 @@ import {
 } from '../../protocol/views/client-views.js';
 import { clientResource } from '../../protocol/views/resource-forms.js';
 import { Alarm } from '../alarm.js';
+import { turnExpiry } from '../../protocol/views/relay-entries.js';
 import type { Channel, ClientSocket } from '../channel.js';
 import type { ChannelServices } from '../channel-services.js';
 import { connectIsSeen } from '../connect-seen.js';
 import type { ConnectedClient } from '../connected-peer.js';
+import { PeerRelays } from '../peer-relays.js';
 import type { Settling } from '../view-scheduler.js';
 import { FlowRequests } from './flow-requests.js';
 
@@ -168,11 +170,33 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     shown.push(...this.#view.update(ids, (id) => this.#shown(subject, id, now)).upserted);
     const config = state.account?.config ?? NO_CONFIG;
     this.#toldInterface = clientInterface(subject.client, config);
-    this.socket.push('init', clientInit(subject.client, config, shown, this.peer.version, []));
+    const relays = this.#relaysFor(subject).select();
+    this.socket.push('init', clientInit(subject.client, config, shown, this.peer.version, relays));
     if (this.#isClosed) return; // it was more than the socket could take
     this.#tokenEnd.set(subject.token.expiresAt);
     this.#awaitTime(ids, now);
     this.with_.log.info('client.joined', { accountId, clientId, position: handle.position(), resources: shown.length });
+  }
+
+  #relaysFor({ token }: Subject): PeerRelays {
+    const relays = new PeerRelays(
+      this.peer,
+      turnExpiry(token.expiresAt),
+      this.with_,
+      (payload) => {
+        this.socket.push('relays_presence', payload);
+      },
+      (task) => {
+        this.#post(() => {
+          this.settle();
+          task();
+        });
+      },
+    );
+    this.#undo.push(() => {
+      relays.close();
+    });
+    return relays;
   }
 
   // ---- commits ---------------------------------------------------------------------------------------------------
@@ -351,6 +375,7 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     for (const gateway of this.with_.presence.gateways(this.accountId)) {
       const row = state.row('gateways', gateway.gatewayId);
       if (!row || !resource || !state.isServedBySite(resourceId, row.siteId)) continue;
+      if (!gateway.hasRelay && this.socket.isRustPeer && this.with_.limits.relaysRequired) continue;
       if (!gatewaySuits(this.peer.version, gateway.version) || !resourceForVersion(resource, gateway.version)) continue;
       eligible.push(gateway);
     }

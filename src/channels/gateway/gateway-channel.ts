@@ -19,18 +19,21 @@ import { parseGatewayEvent, type GatewayRequest } from '../../protocol/inbound.j
 import type { GatewayResource } from '../../protocol/outbound.js';
 import { prunesOnInit } from '../../protocol/versions.js';
 import { authorizeFlow, candidatesOfClient, gatewayInit, rejectAccess } from '../../protocol/views/gateway-views.js';
+import { turnExpiry } from '../../protocol/views/relay-entries.js';
 import { gatewayResource } from '../../protocol/views/resource-forms.js';
 import { Alarm } from '../alarm.js';
 import type { Channel, GatewaySocket } from '../channel.js';
 import type { ChannelServices } from '../channel-services.js';
 import { connectIsSeen } from '../connect-seen.js';
 import type { ConnectedGateway } from '../connected-peer.js';
+import { PeerRelays } from '../peer-relays.js';
 import { FlowQueue } from './flow-queue.js';
 import { byPair, HeldFlows, type Restored } from './held-flows.js';
 
 interface Live {
   readonly handle: AccountHandle;
   readonly held: HeldFlows;
+  readonly relays: PeerRelays;
 }
 
 export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
@@ -80,6 +83,10 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       });
     });
     void this.#join();
+  }
+
+  get hasRelay(): boolean {
+    return this.#live?.relays.hasAny ?? false;
   }
 
   // ---- the socket ------------------------------------------------------------------------------------------------
@@ -184,7 +191,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const held = new HeldFlows(this.peer, handle, this.socket, this.with_, (task) => {
       this.#post(task);
     });
-    this.#live = { handle, held };
+    this.#live = { handle, held, relays: this.#relays() };
     const restored = withSuspects(held.restore(withCuts(stored, this.#cutsMeanwhile), handle.position()), unwritten);
     this.#pushInit(this.#live, restored);
     if (this.#isClosed) return; // its `init` was more than the socket could take
@@ -201,11 +208,11 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   }
 
   /** `init`, then a reject for every pair that is not in it, then the present form of every resource that is (D22). */
-  #pushInit({ handle, held }: Live, { served, rejected, emptied }: Restored): void {
+  #pushInit({ handle, held, relays }: Live, { served, rejected, emptied }: Restored): void {
     const { state } = handle;
     const row = state.row('gateways', this.gatewayId);
     if (!row) return;
-    this.socket.push('init', gatewayInit(state.account?.slug ?? '', row, [], served, emptied));
+    this.socket.push('init', gatewayInit(state.account?.slug ?? '', row, relays.select(), served, emptied));
     for (const { clientId, resourceId } of rejected) {
       if (!held.get(clientId, resourceId)) this.socket.push('reject_access', rejectAccess(clientId, resourceId));
     }
@@ -213,6 +220,24 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.#toldForms.delete(resourceId);
       this.#pushForm(handle, resourceId);
     }
+  }
+
+  #relays(): PeerRelays {
+    const relays = new PeerRelays(
+      this.peer,
+      turnExpiry(null),
+      this.with_,
+      (payload) => {
+        this.socket.push('relays_presence', payload);
+      },
+      (task) => {
+        this.#post(task);
+      },
+    );
+    this.#undo.push(() => {
+      relays.close();
+    });
+    return relays;
   }
 
   /** Clients that are connected go on sending to a gateway that lost their pair, unless they have found another (D20b). */

@@ -48,7 +48,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     private readonly ws: WebSocket,
     private readonly role: PeerRole,
     private readonly serializer: Serializer,
-    private readonly join: (socket: ChannelSocket<Pushes>) => Channel | { readonly refused: string },
+    private readonly join: (socket: ChannelSocket<Pushes>, payload: unknown) => Channel | { readonly refused: string },
     private readonly limits: SocketLimits,
     private readonly with_: SocketDependencies,
   ) {
@@ -65,6 +65,10 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
       this.#ended(`peer-closed-${code}`);
     });
     with_.metrics.channelOpened(role);
+  }
+
+  get isRustPeer(): boolean {
+    return this.serializer.version === 1;
   }
 
   push<Event extends keyof Pushes & string>(event: Event, payload: Pushes[Event]): void {
@@ -133,7 +137,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     this.#dropChannel();
     const joinRef = this.#joinRef;
     if (joinRef !== null) this.#send(this.serializer.encodeClose(this.role, joinRef));
-    const channel = this.join(this);
+    const channel = this.join(this, frame.payload);
     if ('refused' in channel) {
       this.replyError(frame, channel.refused);
       return;

@@ -4,17 +4,15 @@
  */
 import { digestsEqual, digestToken, parseToken } from '../../core/tokens/token.js';
 import type { AccountId, ConnectionId } from '../../core/model/ids.js';
-import type { TokenKind } from '../../core/model/rows.js';
 import { PublicKeyTakenError, type Connects, type DeviceSession, type StoredToken } from '../../core/ports/connects.js';
+import type { PeerRole } from '../../core/ports/metrics.js';
 import type { Clock, Random } from '../../core/support/clock.js';
-import type { ConnectedClient, ConnectedGateway } from '../connected-peer.js';
-import { clientParams, gatewayParams, tokenOf, type DeviceParams } from './connect-params.js';
+import type { AnyConnected, ConnectedClient, ConnectedGateway, ConnectedRelay } from '../connected-peer.js';
+import { clientParams, gatewayParams, relayParams, tokenOf, type DeviceParams } from './connect-params.js';
 import { locationOf } from './geo.js';
 import { realIp, type TrustedProxies } from './real-ip.js';
 import { ACCOUNT_DISABLED, INVALID_TOKEN, invalidParams, MISSING_TOKEN, type Refusal } from './refusal.js';
 import type { UpgradeRequest } from './upgrade-request.js';
-
-export type DeviceRole = 'client' | 'gateway';
 
 export type Authenticated<Peer> =
   { readonly ok: true; readonly peer: Peer } | { readonly ok: false; readonly refusal: Refusal };
@@ -30,33 +28,35 @@ export class Authenticator {
   ) {}
 
   /** Rejects only when the database does: the caller answers 503. */
-  async authenticate(role: 'client', request: UpgradeRequest): Promise<Authenticated<ConnectedClient>>;
-  async authenticate(role: 'gateway', request: UpgradeRequest): Promise<Authenticated<ConnectedGateway>>;
-  async authenticate(
-    role: DeviceRole,
-    request: UpgradeRequest,
-  ): Promise<Authenticated<ConnectedClient | ConnectedGateway>> {
+  async authenticate(role: PeerRole, request: UpgradeRequest): Promise<Authenticated<AnyConnected>> {
     const token = await this.#bearer(role, request);
     if (!('id' in token)) return { ok: false, refusal: token };
     try {
-      return role === 'client' ? await this.#client(token, request) : await this.#gateway(token, request);
+      switch (role) {
+        case 'client':
+          return await this.#client(token, request);
+        case 'gateway':
+          return await this.#gateway(token, request);
+        case 'relay':
+          return this.#relay(token, request);
+      }
     } catch (error) {
       if (!(error instanceof PublicKeyTakenError)) throw error;
       return { ok: false, refusal: invalidParams({ public_key: ['has already been taken'] }) };
     }
   }
 
-  async #bearer(role: DeviceRole, request: UpgradeRequest): Promise<StoredToken | Refusal> {
+  async #bearer(role: PeerRole, request: UpgradeRequest): Promise<StoredToken | Refusal> {
     const text = tokenOf(request);
     if (text === undefined) return MISSING_TOKEN;
     const parsed = parseToken(text);
-    if (!parsed.ok || parsed.kind !== (role satisfies TokenKind)) return INVALID_TOKEN;
+    if (!parsed.ok || parsed.kind !== role) return INVALID_TOKEN;
     const stored = await this.connects.findToken(parsed.tokenId);
     const digest = digestToken(parsed.nonce, parsed.material, stored?.salt ?? NO_SALT);
     if (stored?.kind !== role || !digestsEqual(digest, stored.digest)) return INVALID_TOKEN;
     if (stored.expiresAt !== null && stored.expiresAt <= this.clock.now()) return INVALID_TOKEN;
     if (!stored.bearerEnabled) return INVALID_TOKEN;
-    // Gateways of a disabled account stay: they hold no client that is let in (decisions section 5).
+    // Gateways and relays of a disabled account stay: they hold no client that is let in (decisions section 5).
     if (role === 'client' && stored.accountDisabledAt !== null) return ACCOUNT_DISABLED;
     return stored;
   }
@@ -82,6 +82,24 @@ export class Authenticator {
     const session = this.#session(token, params, request);
     const device = await this.connects.connectGateway({ accountId, siteId, ...params, session });
     const peer = { role: 'gateway' as const, gatewayId: device.id, siteId, ...this.#facts(accountId, session, device) };
+    return { ok: true, peer };
+  }
+
+  /** No row anywhere: a relay is online or it is not (D5). */
+  #relay(token: StoredToken, request: UpgradeRequest): Authenticated<ConnectedRelay> {
+    const read = relayParams(request);
+    if (!read.ok) return { ok: false, refusal: invalidParams(read.faults) };
+    const { version, ipv4, ipv6, port } = read.params;
+    const { latitude, longitude } = locationOf(request, this.trusted);
+    this.#upgrades += 1;
+    const peer = {
+      role: 'relay' as const,
+      accountId: token.accountId,
+      connectionId: this.random.uuid() as ConnectionId,
+      upgradeNumber: this.#upgrades,
+      tokenId: token.id,
+      ...{ version, latitude, longitude, ipv4, ipv6, port },
+    };
     return { ok: true, peer };
   }
 

@@ -3,6 +3,7 @@ import { toBase64 } from './rfc4648.js';
 import { iceCredentials } from './ice-credentials.js';
 import { pairSecrets } from './pair-secrets.js';
 import { presharedKey } from './preshared-key.js';
+import { relayIdOf } from './relay-id.js';
 import { DISTANT_TURN_EXPIRY, turnCredentials } from './turn-credentials.js';
 import type { ClientId, GatewayId } from '../model/ids.js';
 import type { DevicePair, PairEnd } from './device-pair.js';
@@ -119,5 +120,17 @@ describe('the TURN credentials', () => {
 
   it('of gateways expire at the start of 2038', () => {
     expect(new Date(DISTANT_TURN_EXPIRY * 1000).toISOString()).toBe('2038-01-01T00:00:00.000Z');
+  });
+});
+
+describe('the id of a relay', () => {
+  it('reproduces the documented vector', () => {
+    expect(relayIdOf('stamp-secret-example')).toBe('794258bf-b89b-4084-917e-44c666791a3d');
+  });
+
+  it('is a version 4 uuid, another one for each secret', () => {
+    const ids = Array.from({ length: 1000 }, (_, i) => relayIdOf(`secret ${i}`));
+    expect(new Set(ids).size).toBe(ids.length);
+    for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
   });
 });

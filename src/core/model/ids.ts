@@ -16,6 +16,8 @@ export type ResourceId = Id<'resource'>;
 export type PolicyId = Id<'policy'>;
 export type TokenId = Id<'token'>;
 export type FlowId = Id<'flow'>;
+/** Derived from the relay's stamp secret: no row has it. */
+export type RelayId = Id<'relay'>;
 /** One accepted socket; made at the upgrade, never reused. */
 export type ConnectionId = Id<'connection'>;
 
@@ -33,6 +35,7 @@ export type AnyId =
   | PolicyId
   | TokenId
   | FlowId
+  | RelayId
   | ConnectionId;
 
 /** The nil UUID. The database refuses it as an id, so it can stand for "no such row" on the wire (decisions D4, D22). */

@@ -2,7 +2,7 @@
  * Who is connected, and how to reach them. In one process these are the channels themselves; with several nodes the same
  * interfaces stand for channels elsewhere. Calls are signals: they return at once and answer, if at all, by another call.
  */
-import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../model/ids.js';
+import type { AccountId, ClientId, ConnectionId, GatewayId, RelayId, ResourceId } from '../model/ids.js';
 import type { ClientRow } from '../model/rows.js';
 
 /** What the gateway must know of the client to serve a flow. */
@@ -65,8 +65,28 @@ export interface GatewayPeer {
   readonly version: string;
   readonly latitude: number | null;
   readonly longitude: number | null;
+  /** False: it was given none, and a real one reconnects when it is asked for a flow (wire rule 0.16). */
+  readonly hasRelay: boolean;
   requestFlow(request: FlowRequest): void;
   iceFromClient(clientId: ClientId, kind: IceKind, candidates: readonly string[]): void;
+  evict(): void;
+}
+
+/** An online relay. What it is and where it listens does not change while it is online. */
+export interface RelayPeer {
+  /** Null: it serves every account. */
+  readonly accountId: AccountId | null;
+  readonly relayId: RelayId;
+  readonly connectionId: ConnectionId;
+  readonly upgradeNumber: number;
+  /** At least one address is not null. */
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+  readonly port: number;
+  /** Keys the credentials of all peers; never logged. */
+  readonly stampSecret: string;
+  readonly latitude: number | null;
+  readonly longitude: number | null;
   evict(): void;
 }
 
@@ -80,5 +100,19 @@ export interface Presence {
    */
   enterClient(peer: ClientPeer): () => void;
   enterGateway(peer: GatewayPeer): () => void;
+  /** The account's own relays and those of the installation, each id once. */
+  relays(accountId: AccountId): readonly RelayPeer[];
+  /**
+   * Of one id the newest upgrade wins (same secret), and of one address: a restarted relay has another id, and what was
+   * there before is gone, whether or not its socket has noticed.
+   */
+  enterRelay(peer: RelayPeer): () => void;
+  /** Called after each change of `relays(accountId)`; must not throw. Returns the unsubscribe. */
+  onRelays(accountId: AccountId, changed: () => void): () => void;
+}
+
+/** What tells two relays apart that are not the same process: where they listen (wire-protocol.md 1.7). */
+export function relayAddress({ accountId, ipv4, ipv6, port }: RelayPeer): string {
+  return `${accountId ?? 'all'} ${ipv4 ?? ipv6} ${port}`;
 }
 export const PRESENCE = Symbol('Presence');

@@ -20,6 +20,17 @@ describe('MultiMap', () => {
     expect(map.get('a').size).toBe(0);
   });
 
+  it('lists all values of all keys', () => {
+    const map = new MultiMap<string, number>();
+    expect([map.isEmpty, map.allValues()]).toEqual([true, []]);
+    map.add('a', 1);
+    map.add('b', 1);
+    map.add('b', 2);
+    expect([map.isEmpty, map.allValues()]).toEqual([false, [1, 1, 2]]);
+    for (const value of map.allValues()) map.delete('b', value);
+    expect(map.allValues()).toEqual([1]);
+  });
+
   it('an empty set is not kept, so that a key that comes and goes costs nothing', () => {
     const map = new MultiMap<string, number>();
     map.add('a', 1);

@@ -15,6 +15,15 @@ export class MultiMap<Key, Value> {
     if (set.size === 0) this.#sets.delete(key);
   }
 
+  get isEmpty(): boolean {
+    return this.#sets.size === 0;
+  }
+
+  /** Every value of every key, as they are now: adding and deleting while walking does no harm. */
+  allValues(): Value[] {
+    return [...this.#sets.values()].flatMap((set) => [...set]);
+  }
+
   /** The live set: do not keep it across a change. */
   get(key: Key): ReadonlySet<Value> {
     return this.#sets.get(key) ?? (EMPTY as ReadonlySet<Value>);

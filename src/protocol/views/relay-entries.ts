@@ -1,5 +1,6 @@
 /** Relays as peers want them, with credentials of the peer that gets them (wire-protocol.md 6.5). */
-import { turnCredentials } from '../../core/derivations/turn-credentials.js';
+import { DISTANT_TURN_EXPIRY, turnCredentials } from '../../core/derivations/turn-credentials.js';
+import { toUnixSeconds, type EpochMs } from '../../core/model/time.js';
 import type { RelayEntry, RelaysPresence } from '../outbound.js';
 
 /** What of an online relay its entries are made from. */
@@ -29,6 +30,11 @@ export function relayEntries(relays: readonly RelayFacts[], publicKey: string, e
       expires_at: expiresAt,
     }));
   });
+}
+
+/** @param tokenEndsAt of a client's token; null when it never ends, and for gateways, whose tokens do not */
+export function turnExpiry(tokenEndsAt: EpochMs | null): number {
+  return tokenEndsAt === null ? DISTANT_TURN_EXPIRY : toUnixSeconds(tokenEndsAt);
 }
 
 /** Peers remove first, then add. Both lists come from one snapshot of presence (wire-protocol.md 5.2). */
