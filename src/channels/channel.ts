@@ -16,7 +16,10 @@ export interface ChannelSocket<Pushes> {
   readonly isRustPeer: boolean;
   push<Event extends keyof Pushes & string>(event: Event, payload: Pushes[Event]): void;
   replyOk(to: Addressed): void;
-  replyError(to: Addressed, reason: string): void;
+  /** Only for requests of clients before 1.4. */
+  replyData(to: Addressed, response: Readonly<Record<string, unknown>>): void;
+  /** @param extra stands next to `reason` */
+  replyError(to: Addressed, reason: string, extra?: Readonly<Record<string, unknown>>): void;
   /** Ends the socket; what was pushed before still goes out. The reason is for our log: close frames carry none (D24). */
   close(code: CloseCode, why: string): void;
   /** Channel code failed: reports and closes. */

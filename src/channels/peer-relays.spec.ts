@@ -6,7 +6,7 @@ import { relayIdOf } from '../core/derivations/relay-id.js';
 import type { ConnectionId } from '../core/model/ids.js';
 import type { RelayPeer } from '../core/ports/presence.js';
 import { LocalPresence } from '../presence/local-presence.js';
-import type { RelayEntry, RelaysPresence } from '../protocol/outbound.js';
+import type { ClientPushes, RelayEntry } from '../protocol/outbound.js';
 import { PeerRelays } from './peer-relays.js';
 
 const DEBOUNCE_MS = 3000;
@@ -40,7 +40,7 @@ let upgrades = 0;
 class Scene {
   readonly clock = new ManualClock();
   readonly presence = new LocalPresence();
-  readonly pushes: RelaysPresence[] = [];
+  readonly pushes: ClientPushes['relays_presence'][] = [];
   #relays: PeerRelays | undefined;
   readonly #names = new Map<string, string>();
   readonly #leave = new Map<string, () => void>();

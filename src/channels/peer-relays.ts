@@ -11,7 +11,7 @@ import { relayAddress, type Presence, type RelayPeer } from '../core/ports/prese
 import type { Place } from '../core/views/choose-gateway.js';
 import { chooseRelays } from '../core/views/choose-relays.js';
 import type { Clock, Random } from '../core/support/clock.js';
-import type { RelayEntry, RelaysPresence } from '../protocol/outbound.js';
+import type { ClientPushes, RelayEntry } from '../protocol/outbound.js';
 import { relayEntries, relaysPresence } from '../protocol/views/relay-entries.js';
 import { Alarm } from './alarm.js';
 
@@ -51,7 +51,7 @@ export class PeerRelays {
     private readonly user: RelayUser,
     private readonly expiresAt: number,
     private readonly with_: PeerRelaysDependencies,
-    private readonly push: (payload: RelaysPresence) => void,
+    private readonly push: (payload: ClientPushes['relays_presence']) => void,
     post: (task: () => void) => void,
   ) {
     const lookLater = (): void => {

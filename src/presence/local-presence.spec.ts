@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { ACCOUNT, CLIENT, GATEWAY, idOf } from '../../test/support/builders.js';
-import type { AccountId, ConnectionId, GatewayId } from '../core/model/ids.js';
+import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../core/model/ids.js';
 import type { ClientPeer, GatewayPeer } from '../core/ports/presence.js';
 import { LocalPresence } from './local-presence.js';
+import { OwedToggles } from './owed-toggles.js';
 
 const aGatewayPeer = (of: Partial<GatewayPeer> = {}): GatewayPeer => ({
   accountId: ACCOUNT,
@@ -10,6 +11,7 @@ const aGatewayPeer = (of: Partial<GatewayPeer> = {}): GatewayPeer => ({
   connectionId: idOf<ConnectionId>('conn'),
   upgradeNumber: 1,
   version: '1.4.16',
+  remoteIp: null,
   latitude: null,
   longitude: null,
   hasRelay: true,
@@ -28,6 +30,7 @@ const aClientPeer = (of: Partial<ClientPeer> = {}): ClientPeer => ({
   pskBase: new Uint8Array(32),
   remoteIp: null,
   flowAuthorized: jest.fn(),
+  connectionReady: jest.fn(),
   toggle: jest.fn(),
   iceFromGateway: jest.fn(),
   evict: jest.fn(),
@@ -90,6 +93,26 @@ describe('LocalPresence', () => {
     presence.enterGateway(newer);
     presence.enterGateway(aGatewayPeer({ upgradeNumber: 1 }))();
     expect(presence.gateway(ACCOUNT, GATEWAY)).toBe(newer);
+  });
+
+  it('D20b: tells a client that is here to toggle, and one that is away when it comes back, once', () => {
+    const [first, second] = [idOf<ResourceId>('r1'), idOf<ResourceId>('r2')];
+    const client = aClientPeer();
+    for (const id of [first, second, first]) presence.toggle(ACCOUNT, CLIENT, id);
+    presence.enterClient(client);
+    expect(client.toggle).not.toHaveBeenCalled();
+    expect([...presence.takeOwedToggles(ACCOUNT, CLIENT)]).toEqual([first, second]);
+    expect([...presence.takeOwedToggles(ACCOUNT, CLIENT)]).toEqual([]);
+    presence.toggle(ACCOUNT, CLIENT, first);
+    expect(client.toggle).toHaveBeenCalledWith(first);
+    expect([...presence.takeOwedToggles(ACCOUNT, CLIENT)]).toEqual([]);
+  });
+
+  it('G6: of too many clients that are away, those that have been longest are forgotten', () => {
+    const owed = new OwedToggles(2);
+    const clients = ['c1', 'c2', 'c3'].map((name) => idOf<ClientId>(name));
+    for (const id of clients) owed.add(ACCOUNT, id, idOf<ResourceId>('r'));
+    expect(clients.map((id) => owed.take(ACCOUNT, id).size)).toEqual([0, 1, 1]);
   });
 
   it('forgets who left, and a device may come back', () => {

@@ -1,6 +1,7 @@
 /** Who is connected to this process. One entry per device: the newest connection wins, the older one is evicted (D23). */
-import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
+import type { AccountId, ClientId, GatewayId, ResourceId } from '../core/model/ids.js';
 import type { ClientPeer, GatewayPeer, Presence, RelayPeer } from '../core/ports/presence.js';
+import { OwedToggles } from './owed-toggles.js';
 import { RelayRoster } from './relay-roster.js';
 
 interface Peer {
@@ -13,6 +14,7 @@ export class LocalPresence implements Presence {
   readonly #clients = new Roster<ClientId, ClientPeer>();
   readonly #gateways = new Roster<GatewayId, GatewayPeer>();
   readonly #relays = new RelayRoster();
+  readonly #owed = new OwedToggles();
 
   client(accountId: AccountId, clientId: ClientId): ClientPeer | undefined {
     return this.#clients.get(accountId, clientId);
@@ -32,6 +34,16 @@ export class LocalPresence implements Presence {
 
   enterGateway(peer: GatewayPeer): () => void {
     return this.#gateways.enter(peer.gatewayId, peer);
+  }
+
+  toggle(accountId: AccountId, clientId: ClientId, resourceId: ResourceId): void {
+    const client = this.client(accountId, clientId);
+    if (client) client.toggle(resourceId);
+    else this.#owed.add(accountId, clientId, resourceId);
+  }
+
+  takeOwedToggles(accountId: AccountId, clientId: ClientId): ReadonlySet<ResourceId> {
+    return this.#owed.take(accountId, clientId);
   }
 
   relays(accountId: AccountId): readonly RelayPeer[] {

@@ -29,8 +29,10 @@ export interface Serializer {
   readonly version: 1 | 2;
   /** Never throws. Extra members and a missing payload are fine; a missing topic or event is not. */
   decode(text: string): DecodedFrame;
-  /** The only ok reply there is: its response has no member (D25, wire-protocol.md 0.3). */
+  /** Its response has no member, which Rust peers insist on (D25, wire-protocol.md 0.3). */
   encodeOk(to: Addressed): string;
+  /** An ok reply that carries data: only for requests of clients before 1.4. */
+  encodeData(to: Addressed, response: Readonly<Record<string, unknown>>): string;
   /** `extra` stands next to `reason`, which peers insist on. */
   encodeError(to: Addressed, reason: string, extra?: Readonly<Record<string, unknown>>): string;
   /**
@@ -72,6 +74,7 @@ const V1: Serializer = {
     return checked(null, own(value, 'ref') ?? null, own(value, 'topic'), own(value, 'event'), own(value, 'payload'));
   },
   encodeOk: (to) => v1('phx_reply', to.topic, to.ref, OK_REPLY),
+  encodeData: (to, response) => v1('phx_reply', to.topic, to.ref, dataReply(response)),
   encodeError: (to, reason, extra) => v1('phx_reply', to.topic, to.ref, errorReply(reason, extra)),
   encodePush: (topic, event, payloadJson) => v1(event, topic, null, payloadJson),
   encodeClose: (topic, joinRef) => v1('phx_close', topic, joinRef, '{}'),
@@ -87,12 +90,17 @@ const V2: Serializer = {
     return checked(joinRef, ref, topic, event, payload);
   },
   encodeOk: (to) => v2(to.joinRef, to.ref, to.topic, 'phx_reply', OK_REPLY),
+  encodeData: (to, response) => v2(to.joinRef, to.ref, to.topic, 'phx_reply', dataReply(response)),
   encodeError: (to, reason, extra) => v2(to.joinRef, to.ref, to.topic, 'phx_reply', errorReply(reason, extra)),
   encodePush: (topic, event, payloadJson, joinRef) => v2(joinRef, null, topic, event, payloadJson),
   encodeClose: (topic, joinRef) => v2(joinRef, joinRef, topic, 'phx_close', '{}'),
 };
 
 const OK_REPLY = '{"status":"ok","response":{}}';
+
+function dataReply(response: Readonly<Record<string, unknown>>): string {
+  return `{"status":"ok","response":${JSON.stringify(response)}}`;
+}
 
 function errorReply(reason: string, extra: Readonly<Record<string, unknown>> = {}): string {
   return `{"status":"error","response":${JSON.stringify({ ...extra, reason })}}`;

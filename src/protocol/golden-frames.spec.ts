@@ -3,7 +3,7 @@ import { describe, expect, it } from '@jest/globals';
 import { checkServerFrame, checkServerPing } from '../../test/support/strict-peer.js';
 import type { PeerRole } from '../../test/support/strict-peer.js';
 import { DISTANT_TURN_EXPIRY } from '../core/derivations/turn-credentials.js';
-import type { AccountId, ActorId, ClientId, GatewayId, ResourceId, SiteId } from '../core/model/ids.js';
+import type { AccountId, ActorId, ClientId, GatewayId, RelayId, ResourceId, SiteId } from '../core/model/ids.js';
 import type { ClientRow, Filter, GatewayRow, ResourceRow, SiteRow } from '../core/model/rows.js';
 import { encodeBarrier, selectSerializer } from './frame.js';
 import type { Serializer } from './frame.js';
@@ -16,7 +16,15 @@ import {
   flowCreated,
   flowCreationFailed,
 } from './views/client-views.js';
-import { authorizeFlow, candidatesOfClient, expiryUpdated, gatewayInit, rejectAccess } from './views/gateway-views.js';
+import {
+  allowAccess,
+  authorizeFlow,
+  candidatesOfClient,
+  expiryUpdated,
+  gatewayInit,
+  rejectAccess,
+  requestConnection,
+} from './views/gateway-views.js';
 import { relayEntries, relaysPresence } from './views/relay-entries.js';
 import { clientResource, gatewayResource } from './views/resource-forms.js';
 
@@ -27,7 +35,7 @@ const DNS_ID = '4f0c1f7e-58b1-4a3e-9d0f-0a2b1c7e9a10' as ResourceId;
 const CLIENT_KEY = 'AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=';
 const GATEWAY_KEY = 'AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=';
 const EXPIRES_AT = 1_767_225_600_999;
-const RELAY_ID = '71f0a5de-3c55-4cf5-8d1f-2f1f9d0f6a55';
+const RELAY_ID = '71f0a5de-3c55-4cf5-8d1f-2f1f9d0f6a55' as RelayId;
 const CANDIDATE = 'candidate:1 1 udp 2130706431 198.51.100.4 52625 typ host';
 
 const client: ClientRow = {
@@ -303,10 +311,49 @@ describe('what a gateway is told', () => {
     });
   });
 
+  const grant = () => ({
+    ref: 'v1.opaque',
+    resource: present(gatewayResource({ ...git, filters: [] }, '1.4.12')),
+    ...{ client, clientPublicKey: CLIENT_KEY, secrets, expiresAt: EXPIRES_AT },
+  });
+
+  it('request_connection and allow_access, with what a client before 1.4 sent along', () => {
+    const payload = { ice_parameters: { username: 'u', password: 'p' }, domain: null };
+    const resource = { id: DNS_ID, type: 'dns', address: '*.git.corp.example', name: 'Git', filters: [] };
+    const asked = { payload, presharedKey: GATEWAY_KEY };
+    expect(gatewayPush('request_connection', requestConnection(grant(), asked))).toMatchObject({
+      payload: {
+        ref: 'v1.opaque',
+        resource,
+        client: {
+          id: CLIENT_ID,
+          payload,
+          peer: {
+            persistent_keepalive: 25,
+            public_key: CLIENT_KEY,
+            preshared_key: GATEWAY_KEY,
+            ipv4: '100.66.12.9',
+            ipv6: 'fd00:2021:1111::7:31c2',
+          },
+        },
+        expires_at: 1767225600,
+      },
+    });
+    expect(gatewayPush('allow_access', allowAccess(grant(), null))).toMatchObject({
+      payload: {
+        ref: 'v1.opaque',
+        client_id: CLIENT_ID,
+        resource,
+        expires_at: 1767225600,
+        payload: null,
+        client_ipv4: '100.66.12.9',
+        client_ipv6: 'fd00:2021:1111::7:31c2',
+      },
+    });
+  });
+
   it('authorize_flow, its expiry rounded down to a second', () => {
-    const resource = { ...git, filters: [] };
-    const grant = { ref: 'v1.opaque', resource, client, clientPublicKey: CLIENT_KEY, secrets, expiresAt: EXPIRES_AT };
-    expect(gatewayPush('authorize_flow', present(authorizeFlow(grant, '1.4.12')))).toEqual({
+    expect(gatewayPush('authorize_flow', authorizeFlow(grant()))).toEqual({
       topic: 'gateway',
       event: 'authorize_flow',
       ref: null,
@@ -426,7 +473,7 @@ describe('the strict peer', () => {
   it('refuses relay entries that peers would not merge', () => {
     const [one, two] = ['203.0.113.7', '203.0.113.8'].map((ipv4, i) =>
       relayEntries(
-        [{ ...relay, id: RELAY_ID.slice(0, -1) + String(i), ipv4, ipv6: `2001:db8::${i}` }],
+        [{ ...relay, id: (RELAY_ID.slice(0, -1) + String(i)) as RelayId, ipv4, ipv6: `2001:db8::${i}` }],
         CLIENT_KEY,
         1_767_225_600,
       ),

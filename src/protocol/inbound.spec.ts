@@ -4,6 +4,7 @@ import { isControlEvent, parseClientEvent, parseGatewayEvent, parseRelayJoin } f
 const RESOURCE_ID = '4f0c1f7e-58b1-4a3e-9d0f-0a2b1c7e9a10';
 const GATEWAY_ID = '5b1d3f77-2c84-4c0e-8a3e-7d2f90c4e102';
 const CLIENT_ID = '0c8f2b0e-6f0a-4a55-9d5c-2f4f7a1b9c01';
+const KEY = 'AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=';
 const CANDIDATE = 'candidate:1 1 udp 2130706431 192.0.2.10 50712 typ host';
 
 const PARSE = { client: parseClientEvent, gateway: parseGatewayEvent };
@@ -27,6 +28,36 @@ const EVENTS: readonly ['client' | 'gateway', string, Readonly<Record<string, un
     'broadcast_invalidated_ice_candidates',
     { candidates: [CANDIDATE], gateway_ids: [GATEWAY_ID] },
     { kind: 'invalidated-ice-candidates', candidates: [CANDIDATE], gatewayIds: [GATEWAY_ID] },
+  ],
+  [
+    'client',
+    'prepare_connection',
+    { resource_id: RESOURCE_ID },
+    { kind: 'prepare-connection', resourceId: RESOURCE_ID, connectedGatewayIds: [] },
+  ],
+  [
+    'client',
+    'request_connection',
+    { resource_id: RESOURCE_ID, gateway_id: GATEWAY_ID, client_payload: { a: [1] }, client_preshared_key: KEY },
+    {
+      kind: 'request-connection',
+      resourceId: RESOURCE_ID,
+      gatewayId: GATEWAY_ID,
+      payload: { a: [1] },
+      presharedKey: KEY,
+    },
+  ],
+  [
+    'client',
+    'reuse_connection',
+    { resource_id: RESOURCE_ID, gateway_id: GATEWAY_ID },
+    { kind: 'reuse-connection', resourceId: RESOURCE_ID, gatewayId: GATEWAY_ID, payload: null },
+  ],
+  [
+    'gateway',
+    'connection_ready',
+    { ref: 'v1.opaque', gateway_payload: { ConnectionAccepted: {} } },
+    { kind: 'connection-ready', ref: 'v1.opaque', payload: { ConnectionAccepted: {} } },
   ],
   ['gateway', 'flow_authorized', { ref: 'v1.opaque' }, { kind: 'flow-authorized', ref: 'v1.opaque' }],
   [
@@ -59,6 +90,7 @@ const WRONG = [
   [[]],
   [{}],
 ];
+const WRONG_OBJECT = WRONG.filter((value) => typeof value !== 'object' || value === null || Array.isArray(value));
 /** Wrong for a string, a list of strings or a list of ids, whichever the member is. */
 const WRONG_FOR: Readonly<Record<string, readonly unknown[]>> = {
   resource_id: [...WRONG, [], RESOURCE_ID.replaceAll('-', ''), `{${RESOURCE_ID}}`, `${RESOURCE_ID}\n`, '__proto__'],
@@ -66,6 +98,10 @@ const WRONG_FOR: Readonly<Record<string, readonly unknown[]>> = {
   gateway_ids: [...WRONG, ['x'], GATEWAY_ID, Array.from({ length: 101 }, () => GATEWAY_ID)],
   client_ids: [...WRONG, ['x'], CLIENT_ID, Array.from({ length: 101 }, () => CLIENT_ID)],
   candidates: [...WRONG, ['x'.repeat(1025)], CANDIDATE, Array.from({ length: 101 }, () => CANDIDATE)],
+  gateway_id: [...WRONG, [], GATEWAY_ID.slice(1)],
+  client_payload: WRONG_OBJECT,
+  gateway_payload: WRONG_OBJECT,
+  client_preshared_key: [...WRONG, [], KEY.slice(4), KEY.replace('=', 'B'), KEY.replace('E=', 'F=')],
   ref: [...WRONG.filter((value) => value !== '' && value !== 'NaN'), [], 'x'.repeat(2049)],
 };
 
@@ -119,10 +155,21 @@ describe('ids', () => {
   });
 });
 
+describe('members that may be left out', () => {
+  it.each([
+    ['prepare_connection', 'connected_gateway_ids', { resource_id: RESOURCE_ID }, [GATEWAY_ID]],
+    ['reuse_connection', 'payload', { resource_id: RESOURCE_ID, gateway_id: GATEWAY_ID }, { domain: null }],
+  ])('%s %s is read when it is there, and refused when it is wrong', (event, member, payload, value) => {
+    expect(Object.values(parseClientEvent(event, { ...payload, [member]: value }) ?? {})).toContainEqual(value);
+    for (const wrong of [0, 'x', true, [1]])
+      expect(parseClientEvent(event, { ...payload, [member]: wrong })).toBeUndefined();
+  });
+});
+
 describe('unknown events', () => {
   it.each([
     '',
-    'prepare_connection',
+    'connection_ready',
     'flow_authorized',
     'phx_join',
     '__proto__',
@@ -135,7 +182,7 @@ describe('unknown events', () => {
     expect(parseClientEvent(event, { ref: 'v1.opaque' })).toBeUndefined();
   });
 
-  it.each(['create_flow', 'connection_ready', '__proto__', 'constructor', 'entries'])(
+  it.each(['create_flow', 'request_connection', '__proto__', 'constructor', 'entries'])(
     'a gateway event %j is not known (B5)',
     (event) => {
       expect(parseGatewayEvent(event, { resource_id: RESOURCE_ID, connected_gateway_ids: [] })).toBeUndefined();

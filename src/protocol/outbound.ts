@@ -1,187 +1,257 @@
 /**
  * Every push and its payload, with the names of the wire. Peers are strict: a member named here is mandatory, one that
- * may be null says so, and nothing else may be sent (wire-protocol.md 3, 4 and 6).
- * Times are unix seconds, ids lower-case UUID text, keys 44 characters of base64.
+ * may be null says so, and nothing else may be sent (wire-protocol.md 3, 4 and 6). Nothing is checked when it is sent:
+ * the types do that when we are built, and the tests hold every frame against these schemas.
  */
-import type { ClientId, GatewayId, ResourceId, SiteId } from '../core/model/ids.js';
-import type { IpStack } from '../core/model/rows.js';
-import type { IceCredentials } from '../core/ports/presence.js';
+import { z } from 'zod';
+import type { ClientId, GatewayId, RelayId, ResourceId, SiteId } from '../core/model/ids.js';
+import { id, ipv4, ipv6, key, list, opaqueObject, port, socketAddress, unixSeconds } from './wire-types.js';
 
-/** What a client's channel may push, by event. */
-export interface ClientPushes {
-  readonly init: ClientInit;
-  /** Upserts by id. Does not change the sites of a resource the client has: send `resource_deleted` before. */
-  readonly resource_created_or_updated: ClientResource;
-  /** The bare id, not an object. */
-  readonly resource_deleted: ResourceId;
-  readonly config_changed: { readonly interface: ClientInterface };
-  readonly flow_created: FlowCreated;
-  readonly flow_creation_failed: FlowCreationFailed;
-  readonly relays_presence: RelaysPresence;
-  readonly ice_candidates: GatewayCandidates;
-  readonly invalidate_ice_candidates: GatewayCandidates;
-  readonly disconnect: Disconnect;
-}
+// ---- parts -----------------------------------------------------------------------------------------------------------
 
-/** What a gateway's channel may push, by event. */
-export interface GatewayPushes {
-  readonly init: GatewayInit;
-  readonly authorize_flow: AuthorizeFlow;
-  readonly reject_access: AccessPair;
-  /** Gateways before 1.4.14 log and ignore it. */
-  readonly access_authorization_expiry_updated: AccessPair & { readonly expires_at: number };
-  /** For a change of name or filters only. */
-  readonly resource_updated: GatewayResource;
-  readonly relays_presence: RelaysPresence;
-  readonly ice_candidates: ClientCandidates;
-  readonly invalidate_ice_candidates: ClientCandidates;
-  readonly disconnect: Disconnect;
-}
+/** One entry per port range; `[]` lets everything through. Both numbers absent: every port. */
+const filter = z
+  .union([
+    z.strictObject({ protocol: z.enum(['tcp', 'udp', 'icmp']) }),
+    z.strictObject({ protocol: z.enum(['tcp', 'udp']), port_range_start: port, port_range_end: port }),
+  ])
+  .meta({ id: 'Filter', description: 'One port range of one protocol; without numbers every port.' });
 
-/** What a relay's channel may push, by event. */
-export interface RelayPushes {
-  /** Has no member. */
-  readonly init: Readonly<Record<string, never>>;
-  readonly disconnect: Disconnect;
-}
+const site = z
+  .strictObject({ id: id<SiteId>(), name: z.string() })
+  .meta({ id: 'GatewayGroup', description: 'A site: the gateways behind which the resource is.' });
 
-/** The only reason peers know, and it is final: a client signs out, a gateway or relay exits. */
-export interface Disconnect {
-  readonly reason: 'token_expired';
-}
+/** ip resources are sent as cidr, with /32 or /128. */
+const cidrAddress = z.string().meta({ description: 'A network, its host bits zero.' });
+const dnsAddress = z
+  .string()
+  .meta({ description: 'A host name or pattern: `*` within a label, `**` any depth, `?` one character.' });
 
-export const DISCONNECT: Disconnect = { reason: 'token_expired' };
+const clientNetworkMembers = {
+  id: id<ResourceId>(),
+  name: z.string(),
+  address_description: z.string().nullable(),
+  gateway_groups: list(site),
+  filters: list(filter),
+};
 
-export interface ClientInit {
-  readonly interface: ClientInterface;
-  readonly resources: readonly ClientResource[];
-  readonly relays: readonly RelayEntry[];
-}
+const clientResource = z
+  .discriminatedUnion('type', [
+    z.strictObject({
+      ...clientNetworkMembers,
+      type: z.literal('dns'),
+      address: dnsAddress,
+      ip_stack: z.enum(['dual', 'ipv4_only', 'ipv6_only']).optional(),
+    }),
+    z.strictObject({ ...clientNetworkMembers, type: z.literal('cidr'), address: cidrAddress }),
+    z.strictObject({
+      id: id<ResourceId>(),
+      type: z.literal('internet'),
+      gateway_groups: list(site),
+      can_be_disabled: z.literal(true),
+    }),
+  ])
+  .meta({ id: 'ClientResource' });
 
-export interface ClientInterface {
-  readonly ipv4: string;
-  readonly ipv6: string;
-  readonly upstream_dns: readonly { readonly protocol: 'ip_port'; readonly address: string }[];
-  readonly search_domain: string | null;
-}
+const gatewayNetworkMembers = { id: id<ResourceId>(), name: z.string(), filters: list(filter) };
 
-export type ClientResource = ClientNetworkResource | ClientInternetResource;
-
-interface ClientNetworkResource {
-  readonly id: ResourceId;
-  readonly type: 'dns' | 'cidr';
-  readonly address: string;
-  readonly name: string;
-  readonly address_description: string | null;
-  readonly gateway_groups: readonly SiteEntry[];
-  readonly filters: readonly FilterEntry[];
-  /** Only for dns, and absent rather than null. */
-  readonly ip_stack?: IpStack;
-}
-
-interface ClientInternetResource {
-  readonly id: ResourceId;
-  readonly type: 'internet';
-  readonly gateway_groups: readonly SiteEntry[];
-  readonly can_be_disabled: true;
-}
-
-/** The wire's name for a site is `gateway_group`. */
-export interface SiteEntry {
-  readonly id: SiteId;
-  readonly name: string;
-}
-
-export type FilterEntry =
-  | { readonly protocol: 'tcp' | 'udp' | 'icmp' }
-  | { readonly protocol: 'tcp' | 'udp'; readonly port_range_start: number; readonly port_range_end: number };
+const gatewayResource = z
+  .discriminatedUnion('type', [
+    z.strictObject({ ...gatewayNetworkMembers, type: z.literal('dns'), address: dnsAddress }),
+    z.strictObject({ ...gatewayNetworkMembers, type: z.literal('cidr'), address: cidrAddress }),
+    z.strictObject({ id: id<ResourceId>(), type: z.literal('internet') }),
+  ])
+  .meta({ id: 'GatewayResource' });
 
 /** Both entries of a dual-stack relay stand next to each other: peers merge only neighbours. */
-export interface RelayEntry {
-  readonly id: string;
-  readonly type: 'turn';
-  readonly addr: string;
-  readonly username: string;
-  readonly password: string;
-  readonly expires_at: number;
-}
+const relay = z
+  .strictObject({
+    id: id<RelayId>(),
+    type: z.literal('turn'),
+    addr: socketAddress,
+    username: z.string(),
+    password: z.string(),
+    expires_at: unixSeconds,
+  })
+  .meta({ id: 'Relay', description: 'One entry per address; those of one relay stand next to each other.' });
 
-export interface RelaysPresence {
-  readonly disconnected_ids: readonly string[];
-  readonly connected: readonly RelayEntry[];
-}
+const clientInterface = z
+  .strictObject({
+    ipv4,
+    ipv6,
+    upstream_dns: list(z.strictObject({ protocol: z.literal('ip_port'), address: socketAddress })),
+    search_domain: z.string().nullable(),
+  })
+  .meta({ id: 'ClientInterface' });
 
-export interface FlowCreated {
-  readonly resource_id: ResourceId;
-  readonly gateway_id: GatewayId;
-  readonly gateway_group_id: string;
-  readonly gateway_public_key: string;
-  readonly gateway_ipv4: string;
-  readonly gateway_ipv6: string;
-  readonly preshared_key: string;
-  readonly client_ice_credentials: IceCredentials;
-  readonly gateway_ice_credentials: IceCredentials;
-}
+const iceCredentials = z.strictObject({ username: z.string().min(4), password: z.string().min(22) }).meta({
+  id: 'IceCredentials',
+});
+const candidates = list(z.string());
+const accessPair = { client_id: id<ClientId>(), resource_id: id<ResourceId>() };
 
-export type FlowCreationFailed =
-  | { readonly resource_id: ResourceId; readonly reason: 'not_found' | 'offline' }
-  | {
-      readonly resource_id: ResourceId;
-      readonly reason: 'forbidden';
-      readonly violated_properties: readonly string[];
-    };
+const authorization = z
+  .strictObject({ client_id: id<ClientId>(), resource_id: id<ResourceId>(), expires_at: unixSeconds })
+  .meta({
+    id: 'Authorization',
+    description: 'The nil UUID as resource is a placeholder: the gateway then drops what else it holds for the client.',
+  });
 
-export interface GatewayCandidates {
-  readonly gateway_id: GatewayId;
-  readonly candidates: readonly string[];
-}
+const relaysPresence = z.strictObject({ disconnected_ids: list(id<RelayId>()), connected: list(relay) }).meta({
+  id: 'RelaysPresence',
+  description: 'Stop using the former, add or refresh the latter.',
+});
 
-export interface ClientCandidates {
-  readonly client_id: ClientId;
-  readonly candidates: readonly string[];
-}
+/** The only reason peers know, and it is final: a client signs out, a gateway or relay exits. */
+const disconnect = z.strictObject({ reason: z.literal('token_expired') }).meta({
+  id: 'Disconnect',
+  description: 'Final: a client signs out, a gateway or relay exits. Sent only when the token has ended.',
+});
 
-export interface AccessPair {
-  readonly client_id: ClientId;
-  readonly resource_id: ResourceId;
-}
+// ---- pushes ----------------------------------------------------------------------------------------------------------
 
-export interface GatewayInit {
-  readonly account_slug: string;
-  readonly interface: { readonly ipv4: string; readonly ipv6: string };
-  readonly config: { readonly ipv4_masquerade_enabled: true; readonly ipv6_masquerade_enabled: true };
-  readonly relays: readonly RelayEntry[];
-  readonly authorizations: readonly AuthorizationEntry[];
-}
+/** What a client's channel may push, by event. */
+export const CLIENT_PUSHES = {
+  init: z
+    .strictObject({ interface: clientInterface, resources: list(clientResource), relays: list(relay) })
+    .meta({ description: 'After each join, and whenever everything is said again; replaces what was said before.' }),
+  resource_created_or_updated: clientResource.meta({
+    description: 'Upserts by id. After a change of sites `resource_deleted` comes first.',
+  }),
+  resource_deleted: id<ResourceId>().meta({ description: 'The bare id, not an object.' }),
+  config_changed: z.strictObject({ interface: clientInterface }),
+  relays_presence: relaysPresence,
+  flow_created: z.strictObject({
+    resource_id: id<ResourceId>(),
+    gateway_id: id<GatewayId>(),
+    gateway_group_id: id<SiteId>(),
+    gateway_public_key: key,
+    gateway_ipv4: ipv4,
+    gateway_ipv6: ipv6,
+    preshared_key: key,
+    client_ice_credentials: iceCredentials,
+    gateway_ice_credentials: iceCredentials,
+  }),
+  flow_creation_failed: z.discriminatedUnion('reason', [
+    z.strictObject({ resource_id: id<ResourceId>(), reason: z.literal('not_found') }),
+    z.strictObject({ resource_id: id<ResourceId>(), reason: z.literal('offline') }),
+    z.strictObject({
+      resource_id: id<ResourceId>(),
+      reason: z.literal('forbidden'),
+      violated_properties: list(z.string()),
+    }),
+  ]),
+  ice_candidates: z.strictObject({ gateway_id: id<GatewayId>(), candidates }),
+  invalidate_ice_candidates: z.strictObject({ gateway_id: id<GatewayId>(), candidates }),
+  disconnect,
+} as const;
 
-/** `resource_id` is the nil uuid in a placeholder, which makes the gateway prune a client that has nothing left (D22). */
-export interface AuthorizationEntry {
-  readonly client_id: ClientId;
-  readonly resource_id: string;
-  readonly expires_at: number;
-}
+/** What a gateway's channel may push, by event. */
+export const GATEWAY_PUSHES = {
+  init: z
+    .strictObject({
+      account_slug: z.string(),
+      interface: z.strictObject({ ipv4, ipv6 }),
+      config: z.strictObject({ ipv4_masquerade_enabled: z.literal(true), ipv6_masquerade_enabled: z.literal(true) }),
+      relays: list(relay),
+      authorizations: list(authorization),
+    })
+    .meta({ description: 'Of each client that is listed, what is not listed is revoked.' }),
+  authorize_flow: z
+    .strictObject({
+      ref: z.string(),
+      resource: gatewayResource,
+      client: z.strictObject({ id: id<ClientId>(), public_key: key, preshared_key: key, ipv4, ipv6 }),
+      client_ice_credentials: iceCredentials,
+      gateway_ice_credentials: iceCredentials,
+      expires_at: unixSeconds,
+    })
+    .meta({ description: 'Answered with `flow_authorized` and the same `ref` within 60 s.' }),
+  reject_access: z
+    .strictObject(accessPair)
+    .meta({ description: 'May come twice, and for a pair the gateway never had.' }),
+  access_authorization_expiry_updated: z.strictObject({ ...accessPair, expires_at: unixSeconds }).meta({
+    description: 'Only to gateways from 1.4.14 on.',
+  }),
+  resource_updated: gatewayResource.meta({ description: 'Name or filters changed; for every client that uses it.' }),
+  relays_presence: relaysPresence,
+  ice_candidates: z.strictObject({ client_id: id<ClientId>(), candidates }),
+  invalidate_ice_candidates: z.strictObject({ client_id: id<ClientId>(), candidates }),
+  request_connection: z
+    .strictObject({
+      ref: z.string(),
+      resource: gatewayResource,
+      client: z.strictObject({
+        id: id<ClientId>(),
+        payload: opaqueObject,
+        peer: z.strictObject({
+          persistent_keepalive: z.literal(25),
+          public_key: key,
+          preshared_key: key,
+          ipv4,
+          ipv6,
+        }),
+      }),
+      expires_at: unixSeconds,
+    })
+    .meta({ description: 'For a client before 1.4. Answered with `connection_ready`.' }),
+  allow_access: z
+    .strictObject({
+      ref: z.string(),
+      client_id: id<ClientId>(),
+      resource: gatewayResource,
+      expires_at: unixSeconds,
+      payload: opaqueObject.nullable(),
+      client_ipv4: ipv4,
+      client_ipv6: ipv6,
+    })
+    .meta({ description: 'For a client before 1.4 that is connected already. Gateways of 1.4 do not answer it.' }),
+  disconnect,
+} as const;
 
-export type GatewayResource =
-  | {
-      readonly id: ResourceId;
-      readonly type: 'dns' | 'cidr';
-      readonly address: string;
-      readonly name: string;
-      readonly filters: readonly FilterEntry[];
-    }
-  | { readonly id: ResourceId; readonly type: 'internet' };
+/** What a relay's channel may push, by event. */
+export const RELAY_PUSHES = { init: z.strictObject({}), disconnect } as const;
 
-export interface AuthorizeFlow {
-  readonly ref: string;
-  readonly resource: GatewayResource;
-  readonly client: {
-    readonly id: ClientId;
-    readonly public_key: string;
-    readonly preshared_key: string;
-    readonly ipv4: string;
-    readonly ipv6: string;
-  };
-  readonly client_ice_credentials: IceCredentials;
-  readonly gateway_ice_credentials: IceCredentials;
-  readonly expires_at: number;
-}
+type PayloadsOf<Schemas extends Readonly<Record<string, z.ZodType>>> = {
+  readonly [Event in keyof Schemas]: z.output<Schemas[Event]>;
+};
+export type ClientPushes = PayloadsOf<typeof CLIENT_PUSHES>;
+export type GatewayPushes = PayloadsOf<typeof GATEWAY_PUSHES>;
+export type RelayPushes = PayloadsOf<typeof RELAY_PUSHES>;
+
+export type ClientResource = z.output<typeof clientResource>;
+export type GatewayResource = z.output<typeof gatewayResource>;
+export type ClientInterface = z.output<typeof clientInterface>;
+export type SiteEntry = z.output<typeof site>;
+export type FilterEntry = z.output<typeof filter>;
+export type RelayEntry = z.output<typeof relay>;
+export type AuthorizationEntry = z.output<typeof authorization>;
+
+export const DISCONNECT: z.output<typeof disconnect> = { reason: 'token_expired' };
+
+// ---- replies that carry data, to clients before 1.4 --------------------------------------------------------------------
+
+/** Replies of status ok by the request they answer; every other ok reply has an empty response (D25). */
+export const CLIENT_REPLIES = {
+  prepare_connection: z.strictObject({
+    resource_id: id<ResourceId>(),
+    gateway_group_id: id<SiteId>(),
+    gateway_id: id<GatewayId>(),
+    gateway_remote_ip: z.string(),
+  }),
+  /** Comes when the gateway has sent `connection_ready`, if it does. */
+  reuse_connection: z.strictObject({
+    resource_id: id<ResourceId>(),
+    persistent_keepalive: z.literal(25),
+    gateway_public_key: key,
+    gateway_payload: opaqueObject,
+  }),
+  request_connection: z.strictObject({
+    resource_id: id<ResourceId>(),
+    persistent_keepalive: z.literal(25),
+    gateway_public_key: key,
+    gateway_payload: opaqueObject,
+  }),
+} as const;
+
+export type ClientReplies = PayloadsOf<typeof CLIENT_REPLIES>;

@@ -11,6 +11,11 @@ export function gatewaySuits(clientVersion: string, gatewayVersion: string): boo
   return isAtLeast(gatewayVersion, needed);
 }
 
+/** Gateways from here on no longer know `request_connection` and `allow_access` (wire-protocol.md 4.6). */
+export function servesConnections(gatewayVersion: string): boolean {
+  return !isAtLeast(gatewayVersion, '1.5.0');
+}
+
 /** From here on a gateway acts on `authorizations` in `init`: pairs of a listed client that are not listed are revoked. */
 export function prunesOnInit(gatewayVersion: string): boolean {
   return isAtLeast(gatewayVersion, '1.4.13');

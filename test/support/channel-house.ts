@@ -24,6 +24,7 @@ import { GatewayChannel } from '../../src/channels/gateway/gateway-channel.js';
 import { RelayChannel } from '../../src/channels/relay/relay-channel.js';
 import { ViewScheduler } from '../../src/channels/view-scheduler.js';
 import { LocalPresence } from '../../src/presence/local-presence.js';
+import type { Addressed } from '../../src/protocol/frame.js';
 import type { ClientPushes, GatewayPushes, RelayPushes } from '../../src/protocol/outbound.js';
 import { AccountStore } from '../../src/store/account-store.js';
 import { ManualClock } from './manual-clock.js';
@@ -76,8 +77,13 @@ export class FakeSocket<Pushes> implements ChannelSocket<Pushes> {
     this.replies.push('ok');
   }
 
-  replyError(_to: unknown, reason: string): void {
-    this.replies.push(reason);
+  replyData(to: Addressed, response: Readonly<Record<string, unknown>>): void {
+    this.heard.push(['reply', { ref: to.ref, ...response }]);
+    this.all.push(`${this.name} reply`);
+  }
+
+  replyError(_to: unknown, reason: string, extra?: Readonly<Record<string, unknown>>): void {
+    this.replies.push(extra ? `${reason} ${JSON.stringify(extra)}` : reason);
   }
 
   close(code: number): void {

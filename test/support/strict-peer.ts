@@ -71,8 +71,23 @@ const barrier = z.strictObject({
   payload: nothing,
   ref: z.int().nonnegative(),
 });
+/** What clients before 1.4 read in an ok reply; to everybody else only the empty one is readable. */
+const legacyReply = z.union([
+  z.strictObject({
+    resource_id: z.uuid(),
+    gateway_group_id: z.uuid(),
+    gateway_id: z.uuid(),
+    gateway_remote_ip: z.string().refine((text) => isIP(text) > 0, 'an address'),
+  }),
+  z.strictObject({
+    resource_id: z.uuid(),
+    persistent_keepalive: z.literal(25),
+    gateway_public_key: z.string().length(44),
+    gateway_payload: z.record(z.string(), z.json()),
+  }),
+]);
 const reply = z.discriminatedUnion('status', [
-  z.strictObject({ status: z.literal('ok'), response: nothing }),
+  z.strictObject({ status: z.literal('ok'), response: z.union([nothing, legacyReply]) }),
   z.strictObject({ status: z.literal('error'), response: z.looseObject({ reason: z.string().min(1) }) }),
 ]);
 
@@ -268,6 +283,37 @@ const GATEWAY_PUSHES = new Map<string, z.ZodType>([
       client_ice_credentials: ice,
       gateway_ice_credentials: ice,
       expires_at: unixSeconds,
+    }),
+  ],
+  [
+    'request_connection',
+    z.strictObject({
+      ref: z.string().min(1),
+      resource: gatewayResource,
+      client: z.strictObject({
+        id: uuid,
+        payload: z.record(z.string(), z.json()),
+        peer: z.strictObject({
+          persistent_keepalive: z.literal(25),
+          public_key: key,
+          preshared_key: key,
+          ipv4,
+          ipv6,
+        }),
+      }),
+      expires_at: unixSeconds,
+    }),
+  ],
+  [
+    'allow_access',
+    z.strictObject({
+      ref: z.string().min(1),
+      client_id: uuid,
+      resource: gatewayResource,
+      expires_at: unixSeconds,
+      payload: z.record(z.string(), z.json()).nullable(),
+      client_ipv4: ipv4,
+      client_ipv6: ipv6,
     }),
   ],
   ['reject_access', z.strictObject(pair)],

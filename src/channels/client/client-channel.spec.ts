@@ -303,6 +303,19 @@ describe('D20b: the toggle of a client', () => {
     expect(client.socket.take()).toEqual(toggled);
   });
 
+  it('comes after the init of a client that was away when its gateway lost the pair, once', async () => {
+    const { house, client } = await live();
+    client.socket.close(1000);
+    house.presence.toggle(ACCOUNT, CLIENT, RESOURCE);
+    const again = await house.client({}, 'again');
+    house.turn();
+    expect(again.socket.events()).toEqual(['init', 'resource_deleted', 'resource_created_or_updated']);
+    again.socket.close(1000);
+    const third = await house.client({}, 'third');
+    house.turn();
+    expect(third.socket.events()).toEqual(['init']);
+  });
+
   it('is nothing for what it does not have, or no longer', async () => {
     const { house, client } = await live();
     client.channel.toggle(WIKI);

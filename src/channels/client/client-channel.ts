@@ -6,13 +6,7 @@
  * store; it is brought up to date before any frame or timer is handled, ORD-3), *closed*.
  * Commits arrive beside the mailbox through `onStep`, which only marks what to look at again.
  */
-import {
-  authorize,
-  candidateResources,
-  subjectOf,
-  type Decision,
-  type Subject,
-} from '../../core/authorizer/authorize.js';
+import { authorize, candidateResources, subjectOf, type Subject } from '../../core/authorizer/authorize.js';
 import { mergeImpact, noImpact, type ClientEnding, type ClientImpact } from '../../core/authorizer/client-impact.js';
 import { nextTransition } from '../../core/authorizer/conditions.js';
 import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
@@ -20,22 +14,15 @@ import type { Position } from '../../core/model/position.js';
 import type { EpochMs } from '../../core/model/time.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, ClientSubscriber } from '../../core/ports/account-streams.js';
-import type { ClientPeer, FlowAnswer, GatewayPeer, IceKind } from '../../core/ports/presence.js';
+import type { ClientPeer, ConnectionAnswer, FlowAnswer, IceKind } from '../../core/ports/presence.js';
 import { Mailbox } from '../../core/support/mailbox.js';
 import { sameValue } from '../../core/support/same-value.js';
-import { chooseGateway } from '../../core/views/choose-gateway.js';
 import { ClientView, type ShownResource } from '../../core/views/client-view.js';
 import type { Frame } from '../../protocol/frame.js';
-import { parseClientEvent, type ClientRequest } from '../../protocol/inbound.js';
+import { parseClientEvent } from '../../protocol/inbound.js';
 import type { ClientInterface } from '../../protocol/outbound.js';
-import { gatewaySuits, resourceForVersion } from '../../protocol/versions.js';
-import {
-  candidatesOfGateway,
-  clientInit,
-  clientInterface,
-  flowCreated,
-  flowCreationFailed,
-} from '../../protocol/views/client-views.js';
+import { resourceForVersion } from '../../protocol/versions.js';
+import { candidatesOfGateway, clientInit, clientInterface } from '../../protocol/views/client-views.js';
 import { clientResource } from '../../protocol/views/resource-forms.js';
 import { Alarm } from '../alarm.js';
 import { turnExpiry } from '../../protocol/views/relay-entries.js';
@@ -45,7 +32,12 @@ import { connectIsSeen } from '../connect-seen.js';
 import type { ConnectedClient } from '../connected-peer.js';
 import { PeerRelays } from '../peer-relays.js';
 import type { Settling } from '../view-scheduler.js';
-import { FlowRequests } from './flow-requests.js';
+import { ClientRequests } from './client-requests.js';
+
+interface Live {
+  readonly handle: AccountHandle;
+  readonly requests: ClientRequests;
+}
 
 export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Settling {
   readonly accountId: AccountId;
@@ -58,11 +50,9 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
 
   readonly #mailbox: Mailbox;
   readonly #view = new ClientView();
-  readonly #requests: FlowRequests;
   readonly #tokenEnd: Alarm;
   readonly #timeTurns: Alarm;
-  #handle: AccountHandle | undefined;
-  #isLive = false;
+  #live: Live | undefined;
   #isClosed = false;
   #impact: ClientImpact | undefined;
   #unseenSince: Position | undefined;
@@ -85,7 +75,6 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     this.#mailbox = new Mailbox(with_.limits.mailboxLimit, (error) => {
       socket.crashed(error);
     });
-    this.#requests = new FlowRequests(with_.clock);
     this.#tokenEnd = new Alarm(with_.clock, () => {
       this.#post(() => {
         this.#disconnect('token-expired');
@@ -110,15 +99,14 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       return;
     }
     this.#post(() => {
-      if (!this.#isLive) return;
       this.settle();
-      this.#serve(request);
+      this.#live?.requests.serve(request, frame);
     });
   }
 
   closed(): void {
     this.#isClosed = true;
-    this.#isLive = false;
+    this.#live = undefined;
     this.#mailbox.close();
     this.#tokenEnd.set(null);
     this.#timeTurns.set(null);
@@ -149,7 +137,6 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
 
   /** One synchronous step from the store as it is to a client that hears of every commit after (ORD-2). */
   #start(handle: AccountHandle): void {
-    this.#handle = handle;
     const { state } = handle;
     const now = this.with_.clock.now();
     const { clientId, accountId } = this;
@@ -163,18 +150,20 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
       return;
     }
     this.#undo.push(this.with_.streams.subscribeClient(accountId, this));
-    this.#isLive = true;
+    const requests = new ClientRequests(this, this.peer, this.socket, handle, this.#view, this.with_);
+    this.#live = { handle, requests };
 
     const shown: ShownResource[] = [];
     const ids = candidateResources(state, subject.client);
-    shown.push(...this.#view.update(ids, (id) => this.#shown(subject, id, now)).upserted);
+    shown.push(...this.#view.update(ids, (id) => this.#shown(handle, subject, id, now)).upserted);
     const config = state.account?.config ?? NO_CONFIG;
     this.#toldInterface = clientInterface(subject.client, config);
     const relays = this.#relaysFor(subject).select();
     this.socket.push('init', clientInit(subject.client, config, shown, this.peer.version, relays));
     if (this.#isClosed) return; // it was more than the socket could take
     this.#tokenEnd.set(subject.token.expiresAt);
-    this.#awaitTime(ids, now);
+    this.#awaitTime(handle, ids, now);
+    for (const id of this.with_.presence.takeOwedToggles(accountId, clientId)) this.toggle(id);
     this.with_.log.info('client.joined', { accountId, clientId, position: handle.position(), resources: shown.length });
   }
 
@@ -202,7 +191,7 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
   // ---- commits ---------------------------------------------------------------------------------------------------
 
   onStep(step: AppliedStep, impact: ClientImpact): void {
-    if (!this.#isLive) return;
+    if (!this.#live) return;
     if (impact.ending) this.#end(impact.ending);
     else this.#mark(impact, step.position);
   }
@@ -218,18 +207,18 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
   /** Pushes the difference between what the client was told and what is true now: removals first. */
   settle(): void {
     const impact = this.#impact;
-    const handle = this.#handle;
-    if (!impact || !handle || !this.#isLive) return;
+    const live = this.#live;
+    if (!impact || !live) return;
     this.#impact = undefined;
     this.#unseenSince = undefined;
     try {
-      this.#pushDifference(impact, handle);
+      this.#pushDifference(impact, live);
     } catch (error) {
       this.socket.crashed(error);
     }
   }
 
-  #pushDifference(impact: ClientImpact, handle: AccountHandle): void {
+  #pushDifference(impact: ClientImpact, { handle, requests }: Live): void {
     const { state } = handle;
     const now = this.with_.clock.now();
     const subject = subjectOf(state, this.clientId, now);
@@ -245,20 +234,20 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     }
     const { removed, upserted } = this.#view.update(
       ids,
-      (id) => (typeof subject === 'string' ? undefined : this.#shown(subject, id, now)),
+      (id) => (typeof subject === 'string' ? undefined : this.#shown(handle, subject, id, now)),
       this.#toggles,
     );
     this.#toggles.clear();
 
     for (const id of removed) {
-      this.#requests.forget(id);
+      requests.forget(id);
       this.socket.push('resource_deleted', id);
     }
     for (const shown of upserted) this.#pushResource(shown);
     if (impact.interface && typeof subject !== 'string') this.#pushInterface(subject, handle);
     if (this.#isClosed) return; // it was more than the socket could take: nothing is waited for
     if (impact.token && typeof subject !== 'string') this.#tokenEnd.set(subject.token.expiresAt);
-    this.#awaitTime(ids, now);
+    this.#awaitTime(handle, ids, now);
   }
 
   #pushResource({ resource, sites }: ShownResource): void {
@@ -273,7 +262,7 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
     this.socket.push('config_changed', { interface: told });
   }
 
-  #mark(impact: ClientImpact, position = this.#handle?.position()): void {
+  #mark(impact: ClientImpact, position = this.#live?.handle.position()): void {
     if (this.#impact) {
       mergeImpact(this.#impact, impact);
       return;
@@ -285,10 +274,9 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
   }
 
   /** What the client may see of a resource at `now`. */
-  #shown(subject: Subject, resourceId: ResourceId, now: EpochMs): ShownResource | undefined {
-    const state = this.#handle?.state;
-    const resource = state?.resource(resourceId);
-    if (!state || !resource || !resourceForVersion(resource, this.peer.version)) return undefined;
+  #shown({ state }: AccountHandle, subject: Subject, resourceId: ResourceId, now: EpochMs): ShownResource | undefined {
+    const resource = state.resource(resourceId);
+    if (!resource || !resourceForVersion(resource, this.peer.version)) return undefined;
     const sites = state.sitesOfResource(resourceId);
     if (sites.length === 0) return undefined;
     return authorize(state, subject, resourceId, now).verdict === 'allow' ? { resource, sites } : undefined;
@@ -298,93 +286,11 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
    * Windows open and close at exact instants (D18). Waking too early only looks and finds nothing.
    * @param now the instant the view was computed for: reading the clock again could step over a boundary
    */
-  #awaitTime(ids: Iterable<ResourceId>, now: EpochMs): void {
-    const state = this.#handle?.state;
-    if (!state) return;
+  #awaitTime({ state }: AccountHandle, ids: Iterable<ResourceId>, now: EpochMs): void {
     for (const id of ids) {
       for (const policy of state.policiesOfResource(id)) {
         this.#timeTurns.setEarlier(nextTransition(policy.conditions, now));
       }
-    }
-  }
-
-  // ---- requests --------------------------------------------------------------------------------------------------
-
-  #serve(request: ClientRequest): void {
-    switch (request.kind) {
-      case 'create-flow':
-        this.#createFlow(request.resourceId, new Set<string>(request.connectedGatewayIds));
-        return;
-      case 'ice-candidates':
-        this.#sendIce('ice_candidates', request.gatewayIds, request.candidates);
-        return;
-      case 'invalidated-ice-candidates':
-        this.#sendIce('invalidate_ice_candidates', request.gatewayIds, request.candidates);
-        return;
-    }
-  }
-
-  /** Decides in memory and asks a gateway; nothing here awaits anything (D19, D21). */
-  #createFlow(resourceId: ResourceId, connected: ReadonlySet<string>): void {
-    const handle = this.#handle;
-    if (!handle) return;
-    if (!handle.mayGrant()) {
-      this.with_.metrics.decided('stale'); // not answered: the client repeats every 2 s (D14)
-      return;
-    }
-    const now = this.with_.clock.now();
-    const subject = subjectOf(handle.state, this.clientId, now);
-    const decision = this.#decide(handle, subject, resourceId);
-    if (decision.verdict === 'deny' || typeof subject === 'string') {
-      this.#refuse(resourceId, decision);
-      return;
-    }
-    const gateway = chooseGateway(this.#eligibleGateways(handle, resourceId), connected, this.peer, this.with_.random);
-    if (!gateway) {
-      if (!this.#requests.mayReportOffline(resourceId)) return;
-      this.with_.metrics.decided('offline');
-      this.socket.push('flow_creation_failed', flowCreationFailed(resourceId, 'offline'));
-      return;
-    }
-    const sequence = this.#requests.open();
-    gateway.requestFlow({ client: this, row: subject.client, resourceId, sequence });
-    this.with_.metrics.decided('allowed');
-  }
-
-  #decide(handle: AccountHandle, subject: ReturnType<typeof subjectOf>, resourceId: ResourceId): Decision {
-    if (typeof subject === 'string') return { verdict: 'deny', reason: subject, violated: [] };
-    const decision = authorize(handle.state, subject, resourceId, this.with_.clock.now());
-    // Allowed but hidden from it: no site, or its version cannot use it.
-    if (decision.verdict === 'allow' && !this.#view.has(resourceId)) return HIDDEN;
-    return decision;
-  }
-
-  #refuse(resourceId: ResourceId, decision: Decision): void {
-    const isForbidden = decision.verdict === 'deny' && decision.reason === 'forbidden';
-    const reason = isForbidden ? 'forbidden' : 'not_found';
-    this.with_.metrics.decided(reason);
-    this.socket.push(
-      'flow_creation_failed',
-      flowCreationFailed(resourceId, reason, isForbidden ? decision.violated : []),
-    );
-  }
-
-  #eligibleGateways({ state }: AccountHandle, resourceId: ResourceId): GatewayPeer[] {
-    const resource = state.resource(resourceId);
-    const eligible: GatewayPeer[] = [];
-    for (const gateway of this.with_.presence.gateways(this.accountId)) {
-      const row = state.row('gateways', gateway.gatewayId);
-      if (!row || !resource || !state.isServedBySite(resourceId, row.siteId)) continue;
-      if (!gateway.hasRelay && this.socket.isRustPeer && this.with_.limits.relaysRequired) continue;
-      if (!gatewaySuits(this.peer.version, gateway.version) || !resourceForVersion(resource, gateway.version)) continue;
-      eligible.push(gateway);
-    }
-    return eligible;
-  }
-
-  #sendIce(kind: IceKind, gatewayIds: readonly GatewayId[], candidates: readonly string[]): void {
-    for (const gatewayId of gatewayIds) {
-      this.with_.presence.gateway(this.accountId, gatewayId)?.iceFromClient(this.clientId, kind, candidates);
     }
   }
 
@@ -393,21 +299,26 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
   flowAuthorized(answer: FlowAnswer): void {
     this.#post(() => {
       this.settle();
-      if (!this.#isLive || !this.#view.has(answer.resourceId)) return;
-      if (!this.#requests.isAwaited(answer.resourceId, answer.sequence)) return;
-      this.socket.push('flow_created', flowCreated(answer));
+      this.#live?.requests.flowAuthorized(answer);
+    });
+  }
+
+  connectionReady(answer: ConnectionAnswer): void {
+    this.#post(() => {
+      this.settle();
+      this.#live?.requests.connectionReady(answer);
     });
   }
 
   toggle(resourceId: ResourceId): void {
-    if (!this.#isLive) return;
+    if (!this.#live) return;
     this.#toggles.add(resourceId);
     this.#mark(noImpact());
   }
 
   iceFromGateway(gatewayId: GatewayId, kind: IceKind, candidates: readonly string[]): void {
     this.#post(() => {
-      if (this.#isLive) this.socket.push(kind, candidatesOfGateway(gatewayId, candidates));
+      if (this.#live) this.socket.push(kind, candidatesOfGateway(gatewayId, candidates));
     });
   }
 
@@ -435,4 +346,3 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
 }
 
 const NO_CONFIG = { searchDomain: null, upstreamDns: [] };
-const HIDDEN: Decision = { verdict: 'deny', reason: 'not-found', violated: [] };

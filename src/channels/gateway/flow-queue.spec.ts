@@ -3,7 +3,7 @@ import { aClient, aFlowRecord, CLIENT, GATEWAY, idOf, RESOURCE } from '../../../
 import { ManualClock } from '../../../test/support/manual-clock.js';
 import type { Flow } from '../../core/authorizer/flow-table.js';
 import type { ConnectionId, ResourceId } from '../../core/model/ids.js';
-import type { ClientPeer, FlowRequest, PairSecrets } from '../../core/ports/presence.js';
+import type { ClientPeer, FlowDialect, FlowRequest, PairSecrets } from '../../core/ports/presence.js';
 import { FlowQueue } from './flow-queue.js';
 
 const { shape, id: flowId, policyId, membershipId, tokenId, expiresAt } = aFlowRecord();
@@ -21,7 +21,10 @@ const secrets: PairSecrets = {
 };
 const CONNECTION = idOf<ConnectionId>('conn');
 
-function aRequest(resource = 'r1', of: { connectionId?: ConnectionId; sequence?: number } = {}): FlowRequest {
+function aRequest(
+  resource = 'r1',
+  of: { connectionId?: ConnectionId; sequence?: number; dialect?: FlowDialect } = {},
+): FlowRequest {
   const client: ClientPeer = {
     accountId: aClient().accountId,
     clientId: CLIENT,
@@ -31,11 +34,13 @@ function aRequest(resource = 'r1', of: { connectionId?: ConnectionId; sequence?:
     pskBase: new Uint8Array(32),
     remoteIp: null,
     flowAuthorized: jest.fn(),
+    connectionReady: jest.fn(),
     toggle: jest.fn(),
     iceFromGateway: jest.fn(),
     evict: jest.fn(),
   };
-  return { client, row: aClient(), resourceId: idOf<ResourceId>(resource), sequence: of.sequence ?? 1 };
+  const { sequence = 1, dialect = { kind: 'flow' } } = of;
+  return { client, row: aClient(), resourceId: idOf<ResourceId>(resource), sequence, dialect };
 }
 
 describe('FlowQueue', () => {

@@ -178,7 +178,7 @@ describe('a flow', () => {
 });
 
 describe('an answer of the gateway', () => {
-  it('S2: after a revocation opens nothing', async () => {
+  it('S2, B12: after a revocation is to no ref any more and opens nothing', async () => {
     const house = new ChannelHouse();
     const gateway = await house.gateway();
     const client = await house.client();
@@ -187,6 +187,7 @@ describe('an answer of the gateway', () => {
     house.commit(deleted('policies', aPolicy()));
     gateway.answers(asked);
     house.turn();
+    expect(gateway.socket.replies).toEqual(['invalid_ref']);
     expect(gateway.socket.events()).toEqual(['init', 'authorize_flow', 'reject_access']);
     expect(client.socket.events()).toEqual(['init', 'resource_deleted']);
   });
@@ -250,15 +251,26 @@ describe('an answer of the gateway', () => {
     expect(client.socket.events().filter((event) => event === 'flow_created')).toHaveLength(1);
   });
 
-  it('D29: never reaches a later connection of the client', async () => {
+  it('D29, B12: never reaches a later connection of the client', async () => {
     const house = new ChannelHouse();
     const gateway = await house.gateway();
     const client = await house.client();
     client.asksFor();
     const again = await house.client({}, 'again');
     gateway.answers();
+    expect(gateway.socket.replies).toEqual(['invalid_ref']);
     expect(client.socket.events()).toEqual(['init', 'closed 1000']);
     expect(again.socket.events()).toEqual(['init']);
+  });
+
+  it('B12: after its client has left is to no ref any more', async () => {
+    const house = new ChannelHouse();
+    const gateway = await house.gateway();
+    const client = await house.client();
+    client.asksFor();
+    client.socket.close(1000);
+    gateway.answers();
+    expect(gateway.socket.replies).toEqual(['invalid_ref']);
   });
 });
 

@@ -7,18 +7,33 @@
  */
 import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
 import type { StoredFlow } from '../../core/model/flow.js';
-import type { Flow } from '../../core/authorizer/flow-table.js';
 import { pairSecrets } from '../../core/derivations/pair-secrets.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, Cut, GatewayImpact, GatewaySubscriber } from '../../core/ports/account-streams.js';
-import type { ClientPeer, FlowRequest, GatewayPeer, IceKind, PairSecrets } from '../../core/ports/presence.js';
+import type {
+  ClientPeer,
+  FlowDialect,
+  FlowRequest,
+  GatewayPeer,
+  IceKind,
+  OpaqueObject,
+  PairSecrets,
+} from '../../core/ports/presence.js';
 import { Mailbox } from '../../core/support/mailbox.js';
 import { sameValue } from '../../core/support/same-value.js';
 import type { Addressed, Frame } from '../../protocol/frame.js';
 import { parseGatewayEvent, type GatewayRequest } from '../../protocol/inbound.js';
 import type { GatewayResource } from '../../protocol/outbound.js';
 import { prunesOnInit } from '../../protocol/versions.js';
-import { authorizeFlow, candidatesOfClient, gatewayInit, rejectAccess } from '../../protocol/views/gateway-views.js';
+import {
+  allowAccess,
+  authorizeFlow,
+  candidatesOfClient,
+  gatewayInit,
+  rejectAccess,
+  requestConnection,
+  type FlowGrant,
+} from '../../protocol/views/gateway-views.js';
 import { turnExpiry } from '../../protocol/views/relay-entries.js';
 import { gatewayResource } from '../../protocol/views/resource-forms.js';
 import { Alarm } from '../alarm.js';
@@ -27,7 +42,7 @@ import type { ChannelServices } from '../channel-services.js';
 import { connectIsSeen } from '../connect-seen.js';
 import type { ConnectedGateway } from '../connected-peer.js';
 import { PeerRelays } from '../peer-relays.js';
-import { FlowQueue } from './flow-queue.js';
+import { FlowQueue, type Unanswered } from './flow-queue.js';
 import { byPair, HeldFlows, type Restored } from './held-flows.js';
 
 interface Live {
@@ -42,6 +57,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   readonly connectionId: ConnectionId;
   readonly upgradeNumber: number;
   readonly version: string;
+  readonly remoteIp: string | null;
   readonly latitude: number | null;
   readonly longitude: number | null;
 
@@ -67,6 +83,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.connectionId = peer.connectionId;
     this.upgradeNumber = peer.upgradeNumber;
     this.version = peer.version;
+    this.remoteIp = peer.remoteIp;
     this.latitude = peer.latitude;
     this.longitude = peer.longitude;
     this.#mailbox = new Mailbox(with_.limits.mailboxLimit, (error) => {
@@ -240,11 +257,11 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     return relays;
   }
 
-  /** Clients that are connected go on sending to a gateway that lost their pair, unless they have found another (D20b). */
+  /** Clients go on sending to a gateway that lost their pair, unless they have found another (D20b). */
   #askAgain({ flows }: AccountHandle, { rejected }: Restored): void {
     for (const { clientId, resourceId } of rejected) {
       const isServed = [...flows.ofClient(clientId)].some((flow) => flow.resourceId === resourceId);
-      if (!isServed) this.with_.presence.client(this.accountId, clientId)?.toggle(resourceId);
+      if (!isServed) this.with_.presence.toggle(this.accountId, clientId, resourceId);
     }
   }
 
@@ -302,7 +319,10 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   #serve(request: GatewayRequest, to: Addressed): void {
     switch (request.kind) {
       case 'flow-authorized':
-        this.#answered(request.ref, to);
+        this.#answered(request.ref, to, undefined);
+        return;
+      case 'connection-ready':
+        this.#answered(request.ref, to, request.payload);
         return;
       case 'ice-candidates':
         this.#sendIce('ice_candidates', request.clientIds, request.candidates);
@@ -313,39 +333,52 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     }
   }
 
-  #answered(ref: string, to: Addressed): void {
-    const claims = this.with_.sealer.open(ref);
-    const isOurs = claims?.accountId === this.accountId && claims.gatewayId === this.gatewayId;
-    const unanswered = isOurs ? this.#queue.answered(ref) : undefined;
+  /** @param payload what a gateway answers to a client before 1.4; undefined with `flow_authorized` */
+  #answered(ref: string, to: Addressed, payload: OpaqueObject | undefined): void {
+    const unanswered = this.#takeAnswered(ref, payload === undefined);
     if (!unanswered) {
       this.socket.replyError(to, 'invalid_ref');
-      return;
+    } else {
+      // The client waits for this, the gateway for nothing: its reply comes second.
+      // Gateways that never prune would keep a pair whose row we lost: the client waits until it is written (D21).
+      const tell = (): void => {
+        this.#tellClient(unanswered, payload);
+      };
+      if (prunesOnInit(this.version)) tell();
+      else this.#live?.held.whenRecorded(unanswered.flow, tell);
+      this.socket.replyOk(to);
     }
-    // The client waits for this, the gateway for nothing: its reply comes second.
-    // Gateways that never prune would keep a pair whose row we lost: the client waits until it is written (D21).
-    if (prunesOnInit(this.version)) this.#tellClient(unanswered);
-    else
-      this.#live?.held.whenRecorded(unanswered.flow, () => {
-        this.#tellClient(unanswered);
-      });
-    this.socket.replyOk(to);
     this.#sendWaiting();
   }
 
+  /** What a ref of ours still stands for: not when the flow was taken back meanwhile, or its client has gone (B12). */
+  #takeAnswered(ref: string, isFlow: boolean): Unanswered | undefined {
+    const claims = this.with_.sealer.open(ref);
+    if (claims?.accountId !== this.accountId || claims.gatewayId !== this.gatewayId) return undefined;
+    const unanswered = this.#queue.answered(ref);
+    if (!unanswered || (unanswered.request.dialect.kind === 'flow') !== isFlow) return undefined;
+    return this.#live?.held.has(unanswered.flow) && this.#isConnected(unanswered.request.client)
+      ? unanswered
+      : undefined;
+  }
+
   /** Only while the flow is still registered: a commit may have taken it back since (D19). */
-  #tellClient({ request, flow, secrets }: { request: FlowRequest; flow: Flow; secrets: PairSecrets }): void {
+  #tellClient({ request, flow, secrets }: Unanswered, payload: OpaqueObject | undefined): void {
     const live = this.#live;
     const row = live?.handle.state.row('gateways', this.gatewayId);
     if (!live?.held.has(flow) || !row) return;
-    request.client.flowAuthorized({
-      resourceId: request.resourceId,
-      sequence: request.sequence,
+    const { client, resourceId, sequence } = request;
+    const gatewayPublicKey = this.peer.publicKey;
+    if (payload !== undefined) {
+      client.connectionReady({ resourceId, sequence, gatewayPublicKey, gatewayPayload: payload });
+      return;
+    }
+    client.flowAuthorized({
+      ...{ resourceId, sequence, gatewayPublicKey, secrets },
       gatewayId: this.gatewayId,
       siteId: row.siteId,
-      gatewayPublicKey: this.peer.publicKey,
       gatewayIpv4: row.ipv4,
       gatewayIpv6: row.ipv6,
-      secrets,
     });
   }
 
@@ -377,11 +410,11 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** Decides against this gateway's own store, registers and pushes, in one step: no revocation can fall between (S2). */
   #authorize({ handle, held }: Live, request: FlowRequest): void {
     const { client, resourceId } = request;
-    const isCurrent = this.with_.presence.client(this.accountId, client.clientId)?.connectionId === client.connectionId;
-    if (!isCurrent || !handle.mayGrant()) return;
+    if (!this.#isConnected(client) || !handle.mayGrant()) return;
     const decision = held.decide(client.clientId, resourceId);
-    const resource = handle.state.resource(resourceId);
     const row = handle.state.row('clients', client.clientId);
+    const stored = handle.state.resource(resourceId);
+    const resource = stored && gatewayResource(stored, this.version);
     if (decision.verdict === 'deny' || !resource || !row) return; // the client asks again, or hears why from its channel
     const flow = held.grant(client.clientId, resourceId, decision, client.remoteIp);
     if (!flow) return;
@@ -396,14 +429,32 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       flowId: flow.grant.flowId,
       issuedAt: now,
     });
-    const { expiresAt } = flow.grant;
-    const grant = { ref, resource, client: row, clientPublicKey: client.publicKey, secrets, expiresAt };
-    const payload = authorizeFlow(grant, this.version);
-    if (!payload) return;
     this.#queue.sent(ref, { request, flow, secrets, sentAt: now });
-    this.#toldForms.set(resourceId, payload.resource);
-    this.socket.push('authorize_flow', payload);
+    this.#toldForms.set(resourceId, resource);
+    const { expiresAt } = flow.grant;
+    this.#pushGrant(request.dialect, {
+      ...{ ref, resource, client: row, clientPublicKey: client.publicKey, secrets, expiresAt },
+    });
     held.settleExpiry(flow);
+  }
+
+  #pushGrant(dialect: FlowDialect, grant: FlowGrant): void {
+    switch (dialect.kind) {
+      case 'flow':
+        this.socket.push('authorize_flow', authorizeFlow(grant));
+        return;
+      case 'request-connection':
+        this.socket.push('request_connection', requestConnection(grant, dialect));
+        return;
+      case 'reuse-connection':
+        this.socket.push('allow_access', allowAccess(grant, dialect.payload));
+        return;
+    }
+  }
+
+  /** The connection that asked is still the client's. */
+  #isConnected(client: ClientPeer): boolean {
+    return this.with_.presence.client(this.accountId, client.clientId)?.connectionId === client.connectionId;
   }
 
   #sendWaiting(): void {

@@ -193,7 +193,7 @@ export class HeldFlows {
     const { clientId, resourceId } = flow;
     this.#report({ clientId, resourceId, reason, position });
     // Where address or ip stack changed, the client removes and adds the resource by itself.
-    if (reason !== 'resource-changed') this.with_.presence.client(accountId, clientId)?.toggle(resourceId);
+    if (reason !== 'resource-changed') this.with_.presence.toggle(accountId, clientId, resourceId);
   }
 
   /** Judges the stored flows of a joining gateway and registers those that are justified. */

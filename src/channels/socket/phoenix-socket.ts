@@ -81,8 +81,12 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     this.#send(this.serializer.encodeOk(to));
   }
 
-  replyError(to: Addressed, reason: string): void {
-    this.#send(this.serializer.encodeError(to, reason));
+  replyData(to: Addressed, response: Readonly<Record<string, unknown>>): void {
+    this.#send(this.serializer.encodeData(to, response));
+  }
+
+  replyError(to: Addressed, reason: string, extra?: Readonly<Record<string, unknown>>): void {
+    this.#send(this.serializer.encodeError(to, reason, extra));
   }
 
   close(code: CloseCode, why: string): void {

@@ -2,8 +2,20 @@
  * Who is connected, and how to reach them. In one process these are the channels themselves; with several nodes the same
  * interfaces stand for channels elsewhere. Calls are signals: they return at once and answer, if at all, by another call.
  */
-import type { AccountId, ClientId, ConnectionId, GatewayId, RelayId, ResourceId } from '../model/ids.js';
+import type { AccountId, ClientId, ConnectionId, GatewayId, RelayId, ResourceId, SiteId } from '../model/ids.js';
 import type { ClientRow } from '../model/rows.js';
+
+/** Passed on between peers as it came. */
+export type OpaqueObject = Readonly<Record<string, unknown>>;
+
+/**
+ * How a client asks for a flow: it decides what the gateway is sent and how its answer comes back. All but `flow` are of
+ * clients before 1.4, which make the secrets of a connection themselves.
+ */
+export type FlowDialect =
+  | { readonly kind: 'flow' }
+  | { readonly kind: 'request-connection'; readonly payload: OpaqueObject; readonly presharedKey: string }
+  | { readonly kind: 'reuse-connection'; readonly payload: OpaqueObject | null };
 
 /** What the gateway must know of the client to serve a flow. */
 export interface FlowRequest {
@@ -12,6 +24,7 @@ export interface FlowRequest {
   readonly resourceId: ResourceId;
   /** Counts the client channel's requests; the answer names it, so that one from before a toggle is recognised. */
   readonly sequence: number;
+  readonly dialect: FlowDialect;
 }
 
 /** What the client must know of the gateway to use a flow. */
@@ -19,11 +32,19 @@ export interface FlowAnswer {
   readonly resourceId: ResourceId;
   readonly sequence: number;
   readonly gatewayId: GatewayId;
-  readonly siteId: string;
+  readonly siteId: SiteId;
   readonly gatewayPublicKey: string;
   readonly gatewayIpv4: string;
   readonly gatewayIpv6: string;
   readonly secrets: PairSecrets;
+}
+
+/** The gateway's answer to a client before 1.4. */
+export interface ConnectionAnswer {
+  readonly resourceId: ResourceId;
+  readonly sequence: number;
+  readonly gatewayPublicKey: string;
+  readonly gatewayPayload: OpaqueObject;
 }
 
 /** Derived from both device secrets and both public keys: the same as long as those are (wire rule 0.11). */
@@ -50,6 +71,7 @@ export interface ClientPeer {
   readonly pskBase: Uint8Array;
   readonly remoteIp: string | null;
   flowAuthorized(answer: FlowAnswer): void;
+  connectionReady(answer: ConnectionAnswer): void;
   /** A gateway lost this pair while the client may still be authorized: remove and add the resource again (D20b). */
   toggle(resourceId: ResourceId): void;
   iceFromGateway(gatewayId: GatewayId, kind: IceKind, candidates: readonly string[]): void;
@@ -63,6 +85,7 @@ export interface GatewayPeer {
   readonly connectionId: ConnectionId;
   readonly upgradeNumber: number;
   readonly version: string;
+  readonly remoteIp: string | null;
   readonly latitude: number | null;
   readonly longitude: number | null;
   /** False: it was given none, and a real one reconnects when it is asked for a flow (wire rule 0.16). */
@@ -100,6 +123,13 @@ export interface Presence {
    */
   enterClient(peer: ClientPeer): () => void;
   enterGateway(peer: GatewayPeer): () => void;
+  /**
+   * Tells the client that a gateway lost the pair. One that is away is told when it is back: it may still be sending into
+   * the void (D20b).
+   */
+  toggle(accountId: AccountId, clientId: ClientId, resourceId: ResourceId): void;
+  /** What a client that comes back is owed of these; once. */
+  takeOwedToggles(accountId: AccountId, clientId: ClientId): ReadonlySet<ResourceId>;
   /** The account's own relays and those of the installation, each id once. */
   relays(accountId: AccountId): readonly RelayPeer[];
   /**

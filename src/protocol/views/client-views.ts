@@ -1,17 +1,10 @@
 /** What a client is told, from the model: the only place that knows the wire's names for it (wire-protocol.md 3). */
 import type { GatewayId, ResourceId } from '../../core/model/ids.js';
 import type { AccountConfig, ClientRow } from '../../core/model/rows.js';
-import type { FlowAnswer } from '../../core/ports/presence.js';
+import type { ConnectionAnswer, FlowAnswer } from '../../core/ports/presence.js';
 import type { ShownResource } from '../../core/views/client-view.js';
 import { addressText, parseIpEndpoint } from '../ip-endpoint.js';
-import type {
-  ClientInit,
-  ClientInterface,
-  FlowCreated,
-  FlowCreationFailed,
-  GatewayCandidates,
-  RelayEntry,
-} from '../outbound.js';
+import type { ClientInterface, ClientPushes, ClientReplies, RelayEntry } from '../outbound.js';
 import { clientResource } from './resource-forms.js';
 
 /** Resources that a client of this version cannot use are left out. */
@@ -21,7 +14,7 @@ export function clientInit(
   shown: Iterable<ShownResource>,
   clientVersion: string,
   relays: readonly RelayEntry[],
-): ClientInit {
+): ClientPushes['init'] {
   const resources = [...shown].flatMap(({ resource, sites }) => clientResource(resource, sites, clientVersion) ?? []);
   return { interface: clientInterface(client, config), resources, relays };
 }
@@ -46,7 +39,7 @@ export function configChanged(client: ClientRow, config: AccountConfig): { inter
   return { interface: clientInterface(client, config) };
 }
 
-export function flowCreated(answer: FlowAnswer): FlowCreated {
+export function flowCreated(answer: FlowAnswer): ClientPushes['flow_created'] {
   return {
     resource_id: answer.resourceId,
     gateway_id: answer.gatewayId,
@@ -60,20 +53,33 @@ export function flowCreated(answer: FlowAnswer): FlowCreated {
   };
 }
 
+/** For a client before 1.4: its gateway has the connection, or one resource more on it. */
+export function connectionReady(answer: ConnectionAnswer): ClientReplies['request_connection'] {
+  return {
+    resource_id: answer.resourceId,
+    persistent_keepalive: 25,
+    gateway_public_key: answer.gatewayPublicKey,
+    gateway_payload: answer.gatewayPayload,
+  };
+}
+
 /**
  * @param violatedProperties in the order of evaluation; repeats are dropped here. Sent with `forbidden` alone. The
  *   client acts only on `offline`, which it shows, and it then waits for traffic without asking again (D14).
  */
 export function flowCreationFailed(
   resourceId: ResourceId,
-  reason: FlowCreationFailed['reason'],
+  reason: ClientPushes['flow_creation_failed']['reason'],
   violatedProperties: readonly string[] = [],
-): FlowCreationFailed {
+): ClientPushes['flow_creation_failed'] {
   if (reason !== 'forbidden') return { resource_id: resourceId, reason };
   return { resource_id: resourceId, reason, violated_properties: [...new Set(violatedProperties)] };
 }
 
-export function candidatesOfGateway(gatewayId: GatewayId, candidates: readonly string[]): GatewayCandidates {
+export function candidatesOfGateway(
+  gatewayId: GatewayId,
+  candidates: readonly string[],
+): ClientPushes['ice_candidates'] {
   return { gateway_id: gatewayId, candidates };
 }
 

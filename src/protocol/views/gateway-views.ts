@@ -1,19 +1,11 @@
 /** What a gateway is told, from the model: the only place that knows the wire's names for it (wire-protocol.md 4). */
 import { NIL_UUID } from '../../core/model/ids.js';
 import type { ClientId, ResourceId } from '../../core/model/ids.js';
-import type { ClientRow, GatewayRow, ResourceRow } from '../../core/model/rows.js';
+import type { ClientRow, GatewayRow } from '../../core/model/rows.js';
 import { toUnixSeconds } from '../../core/model/time.js';
 import type { EpochMs } from '../../core/model/time.js';
-import type { PairSecrets } from '../../core/ports/presence.js';
-import type {
-  AccessPair,
-  AuthorizationEntry,
-  AuthorizeFlow,
-  ClientCandidates,
-  GatewayInit,
-  RelayEntry,
-} from '../outbound.js';
-import { gatewayResource } from './resource-forms.js';
+import type { OpaqueObject, PairSecrets } from '../../core/ports/presence.js';
+import type { AuthorizationEntry, GatewayPushes, GatewayResource, RelayEntry } from '../outbound.js';
 
 /** One pair the gateway may serve, with the longest expiry among its flows. */
 export interface ServedPair {
@@ -33,7 +25,7 @@ export function gatewayInit(
   relays: readonly RelayEntry[],
   served: readonly ServedPair[],
   emptied: readonly ClientId[],
-): GatewayInit {
+): GatewayPushes['init'] {
   return {
     account_slug: accountSlug,
     interface: { ipv4: gateway.ipv4, ipv6: gateway.ipv6 },
@@ -46,20 +38,18 @@ export function gatewayInit(
 export interface FlowGrant {
   /** Sealed; see core/derivations/sealed-ref. */
   readonly ref: string;
-  readonly resource: ResourceRow;
+  /** In the form that the gateway's version knows. */
+  readonly resource: GatewayResource;
   readonly client: ClientRow;
   readonly clientPublicKey: string;
   readonly secrets: PairSecrets;
   readonly expiresAt: EpochMs;
 }
 
-/** `undefined` when a gateway of this version cannot serve the resource: it is then not eligible for it. */
-export function authorizeFlow(grant: FlowGrant, gatewayVersion: string): AuthorizeFlow | undefined {
-  const resource = gatewayResource(grant.resource, gatewayVersion);
-  if (!resource) return undefined;
-  const { client, secrets } = grant;
+export function authorizeFlow(grant: FlowGrant): GatewayPushes['authorize_flow'] {
+  const { ref, resource, client, secrets } = grant;
   return {
-    ref: grant.ref,
+    ref,
     resource,
     client: {
       id: client.id,
@@ -74,16 +64,54 @@ export function authorizeFlow(grant: FlowGrant, gatewayVersion: string): Authori
   };
 }
 
+/** Clients before 1.4 make the secrets of a connection themselves: ours are not used. */
+export function requestConnection(
+  { ref, resource, client, clientPublicKey, expiresAt }: FlowGrant,
+  asked: { readonly payload: OpaqueObject; readonly presharedKey: string },
+): GatewayPushes['request_connection'] {
+  return {
+    ref,
+    resource,
+    client: {
+      id: client.id,
+      payload: asked.payload,
+      peer: {
+        persistent_keepalive: 25,
+        public_key: clientPublicKey,
+        preshared_key: asked.presharedKey,
+        ipv4: client.ipv4,
+        ipv6: client.ipv6,
+      },
+    },
+    expires_at: toUnixSeconds(expiresAt),
+  };
+}
+
+export function allowAccess(
+  { ref, resource, client, expiresAt }: FlowGrant,
+  payload: OpaqueObject | null,
+): GatewayPushes['allow_access'] {
+  return {
+    ref,
+    client_id: client.id,
+    resource,
+    expires_at: toUnixSeconds(expiresAt),
+    payload,
+    client_ipv4: client.ipv4,
+    client_ipv6: client.ipv6,
+  };
+}
+
 /** Safe to send twice, and for a pair the gateway never had. */
-export function rejectAccess(clientId: ClientId, resourceId: ResourceId): AccessPair {
+export function rejectAccess(clientId: ClientId, resourceId: ResourceId): GatewayPushes['reject_access'] {
   return { client_id: clientId, resource_id: resourceId };
 }
 
-export function expiryUpdated(pair: ServedPair): AccessPair & { expires_at: number } {
+export function expiryUpdated(pair: ServedPair): GatewayPushes['access_authorization_expiry_updated'] {
   return { ...rejectAccess(pair.clientId, pair.resourceId), expires_at: toUnixSeconds(pair.expiresAt) };
 }
 
-export function candidatesOfClient(clientId: ClientId, candidates: readonly string[]): ClientCandidates {
+export function candidatesOfClient(clientId: ClientId, candidates: readonly string[]): GatewayPushes['ice_candidates'] {
   return { client_id: clientId, candidates };
 }
 
@@ -95,5 +123,5 @@ function authorizationEntry(pair: ServedPair): AuthorizationEntry {
 }
 
 function placeholder(clientId: ClientId): AuthorizationEntry {
-  return { client_id: clientId, resource_id: NIL_UUID, expires_at: PLACEHOLDER_EXPIRY };
+  return { client_id: clientId, resource_id: NIL_UUID as ResourceId, expires_at: PLACEHOLDER_EXPIRY };
 }

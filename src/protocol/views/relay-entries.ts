@@ -1,11 +1,12 @@
 /** Relays as peers want them, with credentials of the peer that gets them (wire-protocol.md 6.5). */
 import { DISTANT_TURN_EXPIRY, turnCredentials } from '../../core/derivations/turn-credentials.js';
 import { toUnixSeconds, type EpochMs } from '../../core/model/time.js';
-import type { RelayEntry, RelaysPresence } from '../outbound.js';
+import type { RelayId } from '../../core/model/ids.js';
+import type { ClientPushes, RelayEntry } from '../outbound.js';
 
 /** What of an online relay its entries are made from. */
 export interface RelayFacts {
-  readonly id: string;
+  readonly id: RelayId;
   readonly ipv4: string | null;
   readonly ipv6: string | null;
   readonly port: number;
@@ -38,7 +39,10 @@ export function turnExpiry(tokenEndsAt: EpochMs | null): number {
 }
 
 /** Peers remove first, then add. Both lists come from one snapshot of presence (wire-protocol.md 5.2). */
-export function relaysPresence(disconnectedIds: readonly string[], connected: readonly RelayEntry[]): RelaysPresence {
+export function relaysPresence(
+  disconnectedIds: readonly RelayId[],
+  connected: readonly RelayEntry[],
+): ClientPushes['relays_presence'] {
   return { disconnected_ids: disconnectedIds, connected };
 }
 

@@ -1,8 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
-import type { AccountId, ActorId, ClientId, ResourceId, SiteId } from '../../core/model/ids.js';
+import type { AccountId, ActorId, ClientId, RelayId, ResourceId, SiteId } from '../../core/model/ids.js';
 import type { ClientRow, ResourceRow, SiteRow } from '../../core/model/rows.js';
 import { clientInit, clientInterface } from './client-views.js';
-import { authorizeFlow } from './gateway-views.js';
 import { relayEntries } from './relay-entries.js';
 import { clientResource, gatewayResource } from './resource-forms.js';
 
@@ -106,6 +105,10 @@ describe('a resource for a client', () => {
 });
 
 describe('a resource for a gateway', () => {
+  it('is none where its version cannot serve it', () => {
+    expect(gatewayResource(aResource({ address: 'a.*.com' }), '1.1.0')).toBeUndefined();
+  });
+
   it('has no sites, no description and no ip stack', () => {
     const resource = aResource({ addressDescription: 'x', ipStack: 'dual' });
     expect(Object.keys(gatewayResource(resource, '1.4.0') ?? {})).toEqual(['id', 'type', 'address', 'name', 'filters']);
@@ -113,17 +116,6 @@ describe('a resource for a gateway', () => {
       id: resource.id,
       type: 'internet',
     });
-  });
-
-  it('that it cannot serve makes no authorize_flow', () => {
-    const secrets = {
-      presharedKey: KEY,
-      clientIce: { username: 'u', password: 'p' },
-      gatewayIce: { username: 'u', password: 'p' },
-    };
-    const grant = { ref: 'v1.x', resource: aResource({ address: 'a.*.com' }), client, clientPublicKey: KEY, secrets };
-    expect(authorizeFlow({ ...grant, expiresAt: 1_000 }, '1.1.0')).toBeUndefined();
-    expect(authorizeFlow({ ...grant, expiresAt: 1_999 }, '1.4.0')).toMatchObject({ expires_at: 1 });
   });
 });
 
@@ -178,8 +170,12 @@ describe('the interface of a client', () => {
 
 describe('the entries of relays', () => {
   it('of one relay stand next to each other with the same credentials (D28)', () => {
-    const dual = { id: 'r1', ipv4: '203.0.113.7', ipv6: '2001:db8::7', port: 3478, stampSecret: 's1' };
-    const entries = relayEntries([dual, { ...dual, id: 'r2', ipv4: null, stampSecret: 's2' }], KEY, 1_767_225_600);
+    const dual = { id: 'r1' as RelayId, ipv4: '203.0.113.7', ipv6: '2001:db8::7', port: 3478, stampSecret: 's1' };
+    const entries = relayEntries(
+      [dual, { ...dual, id: 'r2' as RelayId, ipv4: null, stampSecret: 's2' }],
+      KEY,
+      1_767_225_600,
+    );
     expect(entries.map(({ id, addr }) => `${id} ${addr}`)).toEqual([
       'r1 203.0.113.7:3478',
       'r1 [2001:db8::7]:3478',
@@ -190,7 +186,7 @@ describe('the entries of relays', () => {
   });
 
   it('are the same at every call: another password drops relayed traffic', () => {
-    const relay = { id: 'r1', ipv4: '203.0.113.7', ipv6: null, port: 3478, stampSecret: 's1' };
+    const relay = { id: 'r1' as RelayId, ipv4: '203.0.113.7', ipv6: null, port: 3478, stampSecret: 's1' };
     expect(relayEntries([relay], KEY, 1_767_225_600)).toEqual(relayEntries([relay], KEY, 1_767_225_600));
   });
 });

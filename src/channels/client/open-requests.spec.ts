@@ -2,30 +2,30 @@ import { beforeEach, describe, expect, it } from '@jest/globals';
 import { idOf, RESOURCE } from '../../../test/support/builders.js';
 import { ManualClock } from '../../../test/support/manual-clock.js';
 import type { ResourceId } from '../../core/model/ids.js';
-import { FlowRequests } from './flow-requests.js';
+import { OpenRequests } from './open-requests.js';
 
 const OTHER = idOf<ResourceId>('other');
 
-describe('FlowRequests', () => {
+describe('OpenRequests', () => {
   let clock: ManualClock;
-  let requests: FlowRequests;
+  let requests: OpenRequests;
 
   beforeEach(() => {
     clock = new ManualClock();
-    requests = new FlowRequests(clock);
+    requests = new OpenRequests(clock);
   });
 
   it('D20b: what was asked before the resource was taken is no longer awaited, what is asked after it is', () => {
-    const before = requests.open();
+    const before = requests.add();
     expect(requests.isAwaited(RESOURCE, before)).toBe(true);
     requests.forget(RESOURCE);
-    const after = requests.open();
+    const after = requests.add();
     expect([requests.isAwaited(RESOURCE, before), requests.isAwaited(RESOURCE, after)]).toEqual([false, true]);
     expect(requests.isAwaited(OTHER, before)).toBe(true);
   });
 
   it('an answer counts for as long as it is awaited, also a second one', () => {
-    const [first, second] = [requests.open(), requests.open()];
+    const [first, second] = [requests.add(), requests.add()];
     expect([requests.isAwaited(RESOURCE, second), requests.isAwaited(RESOURCE, first)]).toEqual([true, true]);
   });
 
