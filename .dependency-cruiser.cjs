@@ -60,15 +60,16 @@ module.exports = {
     },
     {
       name: 'leaves-serve-everyone',
-      comment: 'config and system are used by all stages, so they can use none.',
+      comment: 'config, system and geoip are used by all stages, so they can use none.',
       severity: 'error',
-      from: { path: '^src/(config|system)/' },
+      from: { path: '^src/(config|system|geoip)/' },
       to: { path: '^src/(?!core/|config/)', pathNot: '^src/$1/' },
     },
     only('kysely', '^src/db/|^db/migrations/'),
     only('pg', '^src/(db|replication|cli)/'),
     only('prom-client', '^src/health/'),
     only('zod', '^src/(protocol|config)/'),
+    only('mmdb-lib', '^src/geoip/'),
     {
       name: 'no-circular',
       comment: 'A cycle between providers fails when ES modules load, even with forwardRef.',

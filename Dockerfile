@@ -16,7 +16,7 @@ ENV NODE_ENV=production \
     API_HOST=0.0.0.0 \
     OPS_HOST=0.0.0.0
 WORKDIR /app
-COPY package.json package-lock.json .npmrc LICENSE ./
+COPY package.json package-lock.json .npmrc LICENSE NOTICE ./
 RUN npm ci --omit=dev --omit=optional --ignore-scripts && npm cache clean --force
 COPY --from=build /app/dist ./dist
 USER node

@@ -11,6 +11,7 @@ import { CHANGE_LOG, type ChangeLog } from './core/ports/change-log.js';
 import { COMMIT_SINK, type CommitSink } from './core/ports/commit-sink.js';
 import { CONNECTS } from './core/ports/connects.js';
 import { FLOW_RECORDS } from './core/ports/flow-records.js';
+import type { GeoIp } from './core/ports/geo-ip.js';
 import { HYDRATION_READER } from './core/ports/hydration-reader.js';
 import { METRICS, type Metrics } from './core/ports/metrics.js';
 import { PRESENCE } from './core/ports/presence.js';
@@ -44,6 +45,7 @@ export interface Runtime {
   readonly random: Random;
   readonly scheduler: Scheduler;
   readonly log: Logger;
+  readonly geoIp: GeoIp | undefined;
 }
 
 export const DATABASE = Symbol('Database');

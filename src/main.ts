@@ -12,6 +12,7 @@ import type { Config } from './config/config.js';
 import { ConfigError } from './config/config-error.js';
 import { readConfig } from './config/read-config.js';
 import { FLOW_RECORDS, type FlowRecords } from './core/ports/flow-records.js';
+import type { GeoIp } from './core/ports/geo-ip.js';
 import type { Clock } from './core/support/clock.js';
 import type { Logger } from './core/support/logger.js';
 import { checkServer } from './db/check-server.js';
@@ -21,6 +22,7 @@ import { migrateToLatest } from './db/migrate.js';
 import { type Database, openDatabase } from './db/open-database.js';
 import { DrainState } from './drain-state.js';
 import { EmbeddedPostgresError } from './embedded/embedded-postgres-error.js';
+import { GeoIpError, openGeoIp } from './geoip/mmdb-geo-ip.js';
 import { type EmbeddedPostgres, startEmbedded } from './embedded/start-embedded.js';
 import { REPLICATION, type Replication } from './replication/replication.js';
 import { AccountStoreRegistry } from './store/account-store-registry.js';
@@ -49,16 +51,17 @@ export class DatabaseUnfitError extends Error {}
 class StartAbandonedError extends Error {}
 
 /**
- * Brings up everything and resolves when peers are accepted. Throws ConfigError, EmbeddedPostgresError,
+ * Brings up everything and resolves when peers are accepted. Throws ConfigError, GeoIpError, EmbeddedPostgresError,
  * DatabaseUnfitError; nothing is left running then.
  */
 export async function startServer(env: Environment, signal?: AbortSignal): Promise<RunningServer> {
   const config = readConfig(env);
   const log = createLogger({ level: config.logLevel, format: config.logFormat });
   for (const warning of config.warnings) log.warn('config.odd', { warning });
+  const geoIp = config.geoIpDatabase === undefined ? undefined : openGeoIp(config.geoIpDatabase);
   const embedded = config.databaseUrl === undefined ? await startEmbedded({ dataDir: config.dataDir, log }) : undefined;
   try {
-    return await startOn(config, config.databaseUrl ?? embedded?.url ?? '', embedded, log, signal);
+    return await startOn(config, config.databaseUrl ?? embedded?.url ?? '', embedded, geoIp, log, signal);
   } catch (error) {
     await embedded?.stop();
     throw error;
@@ -69,6 +72,7 @@ async function startOn(
   config: Config,
   databaseUrl: string,
   embedded: EmbeddedPostgres | undefined,
+  geoIp: GeoIp | undefined,
   log: Logger,
   signal: AbortSignal | undefined,
 ): Promise<RunningServer> {
@@ -80,6 +84,7 @@ async function startOn(
     epoch,
     clock,
     log,
+    geoIp,
     random: new SystemRandom(),
     scheduler: new SystemScheduler(),
   };
@@ -254,14 +259,17 @@ export async function runServer(env: Environment): Promise<void> {
     // A Ctrl-C that failed a child of ours may be waiting in the event loop behind that failure.
     await new Promise<void>((resume) => new SystemScheduler().nextTurn(resume));
     if (abandon.signal.aborted) process.exit(0);
-    const isExpected =
-      error instanceof ConfigError || error instanceof DatabaseUnfitError || error instanceof EmbeddedPostgresError;
-    process.stderr.write(`portcullis: ${isExpected ? error.message : describe(error)}\n`);
+    process.stderr.write(`portcullis: ${isExpected(error) ? error.message : describe(error)}\n`);
     process.exit(1);
   }
   if (abandon.signal.aborted) return stopAndExit(server);
   const { api, ops, database } = server;
   process.stdout.write(`${JSON.stringify({ event: 'ready', api, ops, database })}\n`);
+}
+
+/** Its message says all that an operator needs. */
+function isExpected(error: unknown): error is Error {
+  return [ConfigError, DatabaseUnfitError, EmbeddedPostgresError, GeoIpError].some((kind) => error instanceof kind);
 }
 
 async function stopAndExit(server: RunningServer): Promise<void> {

@@ -60,6 +60,7 @@ const PLANTS = [
     'health',
     'config',
     'system',
+    'geoip',
     'demo',
     'embedded',
     'cli',
@@ -79,6 +80,9 @@ const PLANTS = [
   ['src/config/uses-db.ts', '../db/target.js', 'leaves-serve-everyone'],
   ['src/system/uses-store.ts', '../store/target.js', 'leaves-serve-everyone'],
   ['src/system/uses-core.ts', '../core/target.js'],
+  ['src/geoip/uses-db.ts', '../db/target.js', 'leaves-serve-everyone'],
+  ['src/geoip/uses-mmdb.ts', 'mmdb-lib'],
+  ['src/store/uses-mmdb.ts', 'mmdb-lib', 'mmdb-lib-has-a-home'],
 
   ['src/store/uses-kysely-type.ts', 'type kysely', 'kysely-has-a-home'],
   ['src/cli/uses-kysely.ts', 'kysely', 'kysely-has-a-home'],
@@ -117,7 +121,7 @@ const TARGETS = [
   ['src/main.ts', './core/target.js'],
   ['test/support/target.ts', ''],
   ['bench/target.ts', ''],
-  ...'protocol replication store broadcaster channels presence db health config cli demo embedded system'
+  ...'protocol replication store broadcaster channels presence db health config cli demo embedded system geoip'
     .split(' ')
     .map((folder) => [`src/${folder}/target.ts`, '../core/target.js']),
 ];

@@ -4,6 +4,7 @@ import { ACCOUNT_STORES, type AccountStores } from '../core/ports/account-stores
 import { ACCOUNT_STREAMS, type AccountStreams } from '../core/ports/account-streams.js';
 import { CONNECTS, type Connects } from '../core/ports/connects.js';
 import { FLOW_RECORDS, type FlowRecords } from '../core/ports/flow-records.js';
+import type { GeoIp } from '../core/ports/geo-ip.js';
 import { METRICS, type Metrics } from '../core/ports/metrics.js';
 import { PRESENCE, type Presence } from '../core/ports/presence.js';
 import { TOKEN_WATCH, type TokenWatch } from '../core/ports/token-watch.js';
@@ -21,6 +22,8 @@ import { Authenticator } from './upgrade/authenticator.js';
 import { ViewScheduler } from './view-scheduler.js';
 
 export interface ChannelsSetup {
+  /** Where peers are of whom no proxy says it; undefined: unknown. */
+  readonly geoIp: GeoIp | undefined;
   readonly clock: Clock;
   readonly random: Random;
   readonly scheduler: Scheduler;
@@ -35,7 +38,7 @@ const SEAL_KEY_BYTES = 32;
 
 @Module({})
 export class ChannelsModule {
-  static with({ clock, random, scheduler, log, api, sockets, limits }: ChannelsSetup): DynamicModule {
+  static with({ clock, random, scheduler, log, geoIp, api, sockets, limits }: ChannelsSetup): DynamicModule {
     return {
       module: ChannelsModule,
       providers: [
@@ -44,7 +47,7 @@ export class ChannelsModule {
           provide: ApiServer,
           inject: [CONNECTS, METRICS],
           useFactory: (connects: Connects, metrics: Metrics) =>
-            new ApiServer(new Authenticator(connects, api.trustedProxies, clock, random), api, {
+            new ApiServer(new Authenticator(connects, { trusted: api.trustedProxies, geoIp }, clock, random), api, {
               ...{ clock, random, metrics, log },
             }),
         },

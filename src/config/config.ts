@@ -20,6 +20,9 @@ export interface Config {
   /** TRUSTED_PROXIES. Ranges whose X-Forwarded-For is believed. Default none: the address of the connection counts. */
   readonly trustedProxies: readonly Cidr[];
 
+  /** GEOIP_DATABASE. Where peers are of whom no proxy says it: `dbip`, or the path of an .mmdb file. Default none: unknown. */
+  readonly geoIpDatabase: string | undefined;
+
   /** REPLICATION_SLOT. Name of the one durable slot of this installation. Default portcullis. */
   readonly replicationSlot: string;
   /** PUBLICATION_PREFIX. The publications are `<prefix>_changes` and `<prefix>_flow_edits`. Default portcullis. */

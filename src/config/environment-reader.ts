@@ -59,6 +59,10 @@ export class EnvironmentReader {
     return text.includes('\0') ? this.#reject(name, text, 'must be a path', byDefault) : text;
   }
 
+  optionalPath(name: string): string | undefined {
+    return this.#read(name) === undefined ? undefined : this.path(name, '');
+  }
+
   /** Undefined when unset. The fault never quotes the value, which holds a password. */
   postgresUrl(name: string): string | undefined {
     const text = this.#read(name);

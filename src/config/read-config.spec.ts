@@ -38,7 +38,7 @@ describe('readConfig (D36)', () => {
     expect(Object.keys(example).sort()).toEqual([...asked].sort());
     expect(readConfig(example)).toEqual(readConfig({}));
     const others = Object.keys(example).filter((name) => example[name] === '');
-    expect(others).toEqual(['DATABASE_URL', 'TRUSTED_PROXIES']);
+    expect(others).toEqual(['DATABASE_URL', 'TRUSTED_PROXIES', 'GEOIP_DATABASE']);
   });
 
   it('one error names every bad variable and what is wrong with it', () => {

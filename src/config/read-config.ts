@@ -14,6 +14,7 @@ export function readConfig(env: Environment): Config {
     opsHost: read.host('OPS_HOST', '127.0.0.1'),
     opsPort: read.integer('OPS_PORT', 4000, PORTS),
     trustedProxies: read.cidrs('TRUSTED_PROXIES'),
+    geoIpDatabase: read.optionalPath('GEOIP_DATABASE'),
     replicationSlot: read.identifier('REPLICATION_SLOT', 'portcullis'),
     publicationPrefix: read.identifier('PUBLICATION_PREFIX', 'portcullis'),
     heartbeatIntervalMs: read.positiveInt('HEARTBEAT_INTERVAL_MS', 5_000),

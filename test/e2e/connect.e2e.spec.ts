@@ -385,13 +385,25 @@ describe('forwarding headers (wire-protocol.md 1.6, B8)', () => {
     },
   );
 
-  it('with coordinates that are none do not stop the connect', async () => {
+  it('with coordinates that are none do not stop the connect: the peer stands in the middle of its country', async () => {
     for (const coordinates of ['abc,def', ',', '1', '91,181', '1e400,2', 'NaN,NaN', '1,2,3']) {
       const answer = await mayUse(proxied, { ...FROM_BERLIN, 'x-geo-location-coordinates': coordinates });
       expect(answer[0]).toBe(1);
     }
-    const text = 'SELECT FROM client_sessions WHERE latitude IS NOT NULL OR longitude IS NOT NULL';
-    expect((await proxied.db.query(text)).rowCount).toBe(0);
+    const text = `SELECT DISTINCT latitude, longitude FROM client_sessions WHERE region = 'DE'`;
+    expect((await proxied.db.query(text)).rows).toEqual([{ latitude: 51, longitude: 9 }]);
+  });
+
+  it('that say no region leave it to the GeoIP database, which is asked for the real address', async () => {
+    const located = await startTestServer({ TRUSTED_PROXIES: '127.0.0.1', GEOIP_DATABASE: 'dbip' });
+    try {
+      expect(await mayUse(located, { 'x-forwarded-for': '8.8.8.8' })).toEqual([0, 'forbidden', '8.8.8.8', 'US']);
+      expect((await mayUse(located, {})).at(-1)).toBeNull();
+      const said = await mayUse(located, { 'x-forwarded-for': '8.8.8.8', 'x-geo-location-region': 'DE' });
+      expect(said.at(-1)).toBe('DE');
+    } finally {
+      await located.close();
+    }
   });
 });
 

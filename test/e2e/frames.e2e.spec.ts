@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
-import { aTestAccount, type TestAccount } from '../support/demo-account.js';
+import { aTestAccount, aToken, type TestAccount } from '../support/demo-account.js';
 import { launchOn, type ServerOnDatabase } from '../support/launched-server.js';
 import { PlainSocket } from '../support/plain-socket.js';
 import { type Json, RawPeer } from '../support/raw-peer.js';
@@ -80,6 +80,28 @@ describe('a reply', () => {
     expect(await heard(socket)).toEqual([null, '5', 'phoenix', 'phx_reply', OK]);
     await socket.close();
   });
+});
+
+describe('a peer that leaves', () => {
+  it.each(['client', 'gateway', 'relay'] as const)(
+    'Appendix A: a %s gets ok and phx_close, is gone, and may join again',
+    async (role) => {
+      const { text: token } = role === 'relay' ? await aToken(server.db, 'relay', {}) : { text: tokenOf(role) };
+      const join = role === 'relay' ? { stamp_secret: 'b2'.repeat(32) } : null;
+      const options = role === 'relay' ? { token, query: { ipv4: '203.0.113.9' } } : { token, externalId: 'leaves' };
+      const peer = await RawPeer.joined(role, server.wsUrl, { ...options, join });
+      const ref = peer.send('phx_leave', {});
+      expect(await peer.next('phx_reply')).toEqual(OK);
+      expect(peer.received.findLast(({ event }) => event === 'phx_reply')?.ref).toBe(ref);
+      expect(await peer.next('phx_close')).toEqual({});
+      peer.send('no_such_event', {});
+      expect(await peer.next('phx_reply')).toEqual(refusal('unmatched topic'));
+      peer.send('phx_join', join);
+      expect(await peer.next('phx_reply')).toEqual(OK);
+      await peer.next('init');
+      await peer.close();
+    },
+  );
 });
 
 describe('a topic', () => {

@@ -4,6 +4,7 @@
  */
 import { WebSocket } from 'ws';
 import { checkServerFrame, checkServerPing, type PeerRole } from './strict-peer.js';
+import { checkAgainstDocument, noteSent } from './wire-document.js';
 
 export type Json = Record<string, unknown>;
 
@@ -109,7 +110,9 @@ export class RawPeer {
   /** Sends a frame on the role's topic and returns its ref. */
   send(event: string, payload: unknown, topic: string = this.role): number {
     const ref = this.#ref++;
-    this.ws.send(JSON.stringify({ topic, event, payload, ref }));
+    const frame = { topic, event, payload, ref };
+    noteSent(this.role, frame);
+    this.ws.send(JSON.stringify(frame));
     return ref;
   }
 
@@ -182,7 +185,11 @@ export class RawPeer {
       if (isBinary) throw new Error('a binary frame');
       checkServerFrame(this.role, text);
     });
-    const { event, payload, ref } = JSON.parse(text) as { event: string; payload: Json; ref: unknown };
+    const frame = JSON.parse(text) as { event: string; payload: Json; ref: unknown };
+    this.#judge(() => {
+      checkAgainstDocument(this.role, frame);
+    });
+    const { event, payload, ref } = frame;
     this.received.push({ event, payload, ref, at: performance.now() });
     this.#wakeAll();
   }

@@ -10,6 +10,7 @@ import type { Clock, Random } from '../../core/support/clock.js';
 import type { AnyConnected, ConnectedClient, ConnectedGateway, ConnectedRelay } from '../connected-peer.js';
 import { clientParams, gatewayParams, relayParams, tokenOf, type DeviceParams } from './connect-params.js';
 import { locationOf } from './geo.js';
+import type { GeoIp } from '../../core/ports/geo-ip.js';
 import { realIp, type TrustedProxies } from './real-ip.js';
 import { ACCOUNT_DISABLED, INVALID_TOKEN, invalidParams, MISSING_TOKEN, type Refusal } from './refusal.js';
 import type { UpgradeRequest } from './upgrade-request.js';
@@ -22,7 +23,7 @@ export class Authenticator {
 
   constructor(
     private readonly connects: Connects,
-    private readonly trusted: TrustedProxies,
+    private readonly place: { readonly trusted: TrustedProxies; readonly geoIp: GeoIp | undefined },
     private readonly clock: Clock,
     private readonly random: Random,
   ) {}
@@ -90,7 +91,7 @@ export class Authenticator {
     const read = relayParams(request);
     if (!read.ok) return { ok: false, refusal: invalidParams(read.faults) };
     const { version, ipv4, ipv6, port } = read.params;
-    const { latitude, longitude } = locationOf(request, this.trusted);
+    const { latitude, longitude } = locationOf(request, realIp(request, this.place.trusted), this.place);
     this.#upgrades += 1;
     const peer = {
       role: 'relay' as const,
@@ -104,12 +105,13 @@ export class Authenticator {
   }
 
   #session(token: StoredToken, params: DeviceParams, request: UpgradeRequest): DeviceSession {
+    const remoteIp = realIp(request, this.place.trusted);
     return {
       connectionId: this.random.uuid() as ConnectionId,
       tokenId: token.id,
       publicKey: params.publicKey,
-      remoteIp: realIp(request, this.trusted),
-      ...locationOf(request, this.trusted),
+      remoteIp,
+      ...locationOf(request, remoteIp, this.place),
       userAgent: params.userAgent,
       version: params.version,
       at: this.clock.now(),

@@ -1,4 +1,9 @@
-/** Where a peer is, as a trusted proxy in front of us says (wire-protocol.md 1.6). From anybody else: unknown. */
+/**
+ * Where a peer is (wire-protocol.md 1.6): as a trusted proxy in front of us says, else as an offline GeoIP database does,
+ * if there is one. What anybody else says is not believed.
+ */
+import type { GeoIp, GeoIpPlace } from '../../core/ports/geo-ip.js';
+import { COUNTRY_CENTROIDS } from './country-centroids.js';
 import { comesFromTrustedProxy } from './real-ip.js';
 import type { TrustedProxies } from './real-ip.js';
 import { headerOf } from './upgrade-request.js';
@@ -14,16 +19,31 @@ export interface Location {
   readonly longitude: number | null;
 }
 
-const UNKNOWN: Location = { region: null, city: null, latitude: null, longitude: null };
+const UNKNOWN_PLACE = { latitude: null, longitude: null };
 
-/** Each part that cannot be read is unknown, never an error. */
-export function locationOf(request: UpgradeRequest, trusted: TrustedProxies): Location {
-  if (!comesFromTrustedProxy(request, trusted)) return UNKNOWN;
-  return {
-    region: regionOf(headerOf(request, 'x-geo-location-region')),
-    city: cityOf(headerOf(request, 'x-geo-location-city')),
-    ...coordinatesOf(headerOf(request, 'x-geo-location-coordinates')),
-  };
+/**
+ * Each part that cannot be read is unknown, never an error. A proxy that names the region, be it as unknown, is believed;
+ * where none does, the GeoIP database is asked. A country without coordinates stands at its centre.
+ * @param ip of the peer, as `realIp` says
+ */
+export function locationOf(
+  request: UpgradeRequest,
+  ip: string | null,
+  { trusted, geoIp }: { readonly trusted: TrustedProxies; readonly geoIp: GeoIp | undefined },
+): Location {
+  const isBelieved = comesFromTrustedProxy(request, trusted);
+  const header = (name: string): string | undefined => (isBelieved ? headerOf(request, name) : undefined);
+  const city = cityOf(header('x-geo-location-city'));
+  const named = header('x-geo-location-region');
+  const found = named === undefined && ip !== null ? geoIp?.locate(ip) : undefined;
+  const region = found ? found.region : regionOf(named);
+  const place = coordinatesOf(header('x-geo-location-coordinates')) ?? placeOf(found);
+  return { region, city, ...(place ?? COUNTRY_CENTROIDS.get(region ?? '') ?? UNKNOWN_PLACE) };
+}
+
+function placeOf(found: GeoIpPlace | undefined): { latitude: number; longitude: number } | undefined {
+  if (found?.latitude == null || found.longitude === null) return undefined;
+  return { latitude: found.latitude, longitude: found.longitude };
 }
 
 function regionOf(header = ''): string | null {
@@ -38,13 +58,11 @@ function cityOf(header = ''): string | null {
   return city.length > 0 && city.length <= MAX_CITY_LENGTH && !city.includes('\0') ? city : null;
 }
 
-function coordinatesOf(header = ''): Pick<Location, 'latitude' | 'longitude'> {
+function coordinatesOf(header = ''): { latitude: number; longitude: number } | undefined {
   const [latitude, longitude, ...rest] = header.split(',', 3).map(degreesOf);
-  if (latitude === undefined || longitude === undefined || rest.length > 0) return UNKNOWN_PLACE;
-  return Math.abs(latitude) <= 90 && Math.abs(longitude) <= 180 ? { latitude, longitude } : UNKNOWN_PLACE;
+  if (latitude === undefined || longitude === undefined || rest.length > 0) return undefined;
+  return Math.abs(latitude) <= 90 && Math.abs(longitude) <= 180 ? { latitude, longitude } : undefined;
 }
-
-const UNKNOWN_PLACE = { latitude: null, longitude: null };
 
 function degreesOf(text: string): number | undefined {
   return /^[+-]?\d{1,3}(?:\.\d{0,20})?$/.test(text.trim()) ? Number(text) : undefined;
