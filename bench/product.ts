@@ -56,7 +56,15 @@ export async function startProduct(profileDir?: string): Promise<Product> {
   const server = spawn(process.execPath, [...profiling, SERVER], {
     env: {
       ...{ PATH: process.env['PATH'], DATABASE_URL: url.href, NODE_ENV: 'production', DRAIN_SECONDS: '0' },
-      ...{ API_PORT: '0', OPS_PORT: '0', CONNECT_BURST: '1000', RELAYS_REQUIRED: 'false', LOG_FORMAT: 'json' },
+      ...{
+        API_PORT: '0',
+        OPS_PORT: '0',
+        CONNECT_BURST: '1000',
+        RELAYS_REQUIRED: 'false',
+        GATEWAY_FRAMES_PER_SECOND: '1000000',
+        CLIENT_FRAMES_PER_SECOND: '1000000',
+        LOG_FORMAT: 'json',
+      },
     },
     stdio: ['ignore', 'pipe', log],
   });

@@ -201,15 +201,23 @@ function replicationSetup(
 
 function channelOptions(config: Config) {
   const { joinTimeoutMs, maxOutboundBytes, maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades } = config;
-  const { maxUnansweredFlows, relaysDebounceMs, relaysRequired } = config;
+  const { maxUnansweredFlows, relaysDebounceMs, relaysRequired, maxBackOffSeconds } = config;
+  const socket = (idleMs: number, framesPerSecond: number) => ({
+    ...{ idleMs, joinTimeoutMs, maxOutboundBytes },
+    frames: { burst: framesPerSecond * FRAMES_AT_ONCE, perSecond: framesPerSecond },
+  });
   return {
     sockets: {
-      client: { idleMs: config.clientIdleMs, joinTimeoutMs, maxOutboundBytes },
-      gateway: { idleMs: config.gatewayIdleMs, joinTimeoutMs, maxOutboundBytes },
-      relay: { idleMs: config.relayIdleMs, joinTimeoutMs, maxOutboundBytes },
+      client: socket(config.clientIdleMs, config.clientFramesPerSecond),
+      gateway: socket(config.gatewayIdleMs, config.gatewayFramesPerSecond),
+      relay: socket(config.relayIdleMs, config.relayFramesPerSecond),
     },
     api: {
       ...{ maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades },
+      connects: {
+        connects: { burst: config.connectBurst, perSecond: config.connectsPerSecond },
+        maxBackOffSeconds,
+      },
       trustedProxies: config.trustedProxies.flatMap(
         ([address, length]) => parseRange(`${address.toString()}/${length}`) ?? [],
       ),
@@ -217,6 +225,9 @@ function channelOptions(config: Config) {
     limits: { maxUnansweredFlows, relaysDebounceMs, relaysRequired, mailboxLimit: MAILBOX_LIMIT },
   };
 }
+
+/** A peer that joins says a lot in its first second and little after. */
+const FRAMES_AT_ONCE = 5;
 
 /** Tasks run as they are posted; only one that posts while it runs makes a queue. More than this is a runaway. */
 const MAILBOX_LIMIT = 10_000;

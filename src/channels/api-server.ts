@@ -14,6 +14,7 @@ import type { Logger } from '../core/support/logger.js';
 import { selectSerializer, type Serializer } from '../protocol/frame.js';
 import type { AnyConnected } from './connected-peer.js';
 import type { Authenticator } from './upgrade/authenticator.js';
+import type { ConnectLimits } from './upgrade/connect-guard.js';
 import { vsnOf } from './upgrade/connect-params.js';
 import { isOriginAllowed } from './upgrade/origin.js';
 import type { TrustedProxies } from './upgrade/real-ip.js';
@@ -25,6 +26,7 @@ export interface ApiServerOptions {
   /** Longest an upgrade may take. Unit ms. */
   readonly connectTimeoutMs: number;
   readonly maxConcurrentUpgrades: number;
+  readonly connects: ConnectLimits;
   readonly trustedProxies: TrustedProxies;
 }
 
@@ -43,6 +45,8 @@ export class PathServer extends EventEmitter<{
 const MAX_FRAGMENTS = 64;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
+/** Node looks for connections past those only so often; its own 30 s would let them live longer than they may. */
+const CHECK_EVERY_MS = 1_000;
 
 export class ApiServer {
   readonly #http: Server;
@@ -62,7 +66,11 @@ export class ApiServer {
       readonly log: Logger;
     },
   ) {
-    const timeouts = { headersTimeout: HEADERS_TIMEOUT_MS, requestTimeout: REQUEST_TIMEOUT_MS };
+    const timeouts = {
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: CHECK_EVERY_MS,
+    };
     this.#http = createServer(timeouts, answerRequest);
     this.#ws = new WebSocketServer({
       noServer: true,

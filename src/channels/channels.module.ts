@@ -19,6 +19,7 @@ import { GatewayGateway } from './gateway/gateway.gateway.js';
 import { RelayGateway } from './relay/relay.gateway.js';
 import { SocketFactory, type SocketTimes } from './socket-factory.js';
 import { Authenticator } from './upgrade/authenticator.js';
+import { ConnectGuard } from './upgrade/connect-guard.js';
 import { ViewScheduler } from './view-scheduler.js';
 
 export interface ChannelsSetup {
@@ -42,14 +43,19 @@ export class ChannelsModule {
     return {
       module: ChannelsModule,
       providers: [
+        { provide: ConnectGuard, useFactory: () => new ConnectGuard(api.connects, clock) },
         { provide: VIEW_BACKLOG, useFactory: () => new ViewScheduler(scheduler) },
         {
           provide: ApiServer,
-          inject: [CONNECTS, METRICS],
-          useFactory: (connects: Connects, metrics: Metrics) =>
-            new ApiServer(new Authenticator(connects, { trusted: api.trustedProxies, geoIp }, clock, random), api, {
-              ...{ clock, random, metrics, log },
-            }),
+          inject: [CONNECTS, ConnectGuard, METRICS],
+          useFactory: (connects: Connects, guard: ConnectGuard, metrics: Metrics) =>
+            new ApiServer(
+              new Authenticator(connects, guard, { trusted: api.trustedProxies, geoIp }, clock, random),
+              api,
+              {
+                ...{ clock, random, metrics, log },
+              },
+            ),
         },
         {
           provide: SocketFactory,
@@ -62,6 +68,7 @@ export class ChannelsModule {
             CONNECTS,
             METRICS,
             VIEW_BACKLOG,
+            ConnectGuard,
           ],
           useFactory: (
             stores: AccountStores,
@@ -72,10 +79,11 @@ export class ChannelsModule {
             connects: Connects,
             metrics: Metrics,
             views: ViewScheduler,
+            guard: ConnectGuard,
           ) => {
             const sealer = new RefSealer(random.bytes(SEAL_KEY_BYTES), random);
             const ports = { stores, streams, presence, flowRecords, tokens, connects, metrics };
-            return new SocketFactory({ ...ports, sealer, views, clock, random, log, limits }, sockets);
+            return new SocketFactory({ ...ports, sealer, views, clock, random, log, limits }, sockets, guard);
           },
         },
         ClientGateway,

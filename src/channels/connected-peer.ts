@@ -1,8 +1,10 @@
 /** A peer as the upgrade let it in: who it is, and the facts that stay the same for the life of the socket. */
 import type { AccountId, ActorId, ClientId, ConnectionId, GatewayId, SiteId, TokenId } from '../core/model/ids.js';
 import type { PeerRole } from '../core/ports/metrics.js';
+import type { DeviceIdentity } from './upgrade/connect-guard.js';
 
 interface ConnectedPeer {
+  readonly identity: DeviceIdentity;
   readonly connectionId: ConnectionId;
   readonly upgradeNumber: number;
   readonly tokenId: TokenId;

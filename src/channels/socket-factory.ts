@@ -10,6 +10,7 @@ import type { ConnectedClient, ConnectedGateway, ConnectedRelay } from './connec
 import { GatewayChannel } from './gateway/gateway-channel.js';
 import { RelayChannel } from './relay/relay-channel.js';
 import { PhoenixSocket, type SocketLimits } from './socket/phoenix-socket.js';
+import type { ConnectGuard } from './upgrade/connect-guard.js';
 
 export interface SocketTimes {
   readonly client: SocketLimits;
@@ -21,6 +22,7 @@ export class SocketFactory {
   constructor(
     private readonly services: ChannelServices,
     private readonly limits: SocketTimes,
+    private readonly guard: ConnectGuard,
   ) {}
 
   openClient(ws: WebSocket, { peer, serializer }: Accepted<ConnectedClient>): void {
@@ -33,6 +35,7 @@ export class SocketFactory {
           isVersion(peer.version) ? new ClientChannel(peer, socket, this.services) : { refused: 'invalid_version' },
         this.limits.client,
         this.services,
+        this.guard.opened(peer.identity),
       );
     });
   }
@@ -46,6 +49,7 @@ export class SocketFactory {
         (socket) => new GatewayChannel(peer, socket, this.services),
         this.limits.gateway,
         this.services,
+        this.guard.opened(peer.identity),
       );
     });
   }
@@ -62,6 +66,7 @@ export class SocketFactory {
         },
         this.limits.relay,
         this.services,
+        this.guard.opened(peer.identity),
       );
     });
   }

@@ -67,6 +67,18 @@ export interface Config {
   readonly maxUnansweredFlows: number;
   /** MAX_CONCURRENT_UPGRADES. Upgrades in progress in the whole process; further ones get 503. Default 256. */
   readonly maxConcurrentUpgrades: number;
+  /** CONNECT_BURST. Connects of one device, token and address at once; then CONNECTS_PER_SECOND; further ones get 503. Default 5. */
+  readonly connectBurst: number;
+  /** CONNECTS_PER_SECOND. Default 1. */
+  readonly connectsPerSecond: number;
+  /** MAX_BACK_OFF_SECONDS. Longest time a device must wait after we closed its socket; 0: none. Default 60. */
+  readonly maxBackOffSeconds: number;
+  /** CLIENT_FRAMES_PER_SECOND. Frames of one client that are read, five times as many at once. Default 100. */
+  readonly clientFramesPerSecond: number;
+  /** GATEWAY_FRAMES_PER_SECOND. The same for gateways, which answer for all their clients. Default 2000. */
+  readonly gatewayFramesPerSecond: number;
+  /** RELAY_FRAMES_PER_SECOND. The same for relays, which say next to nothing. Default 10. */
+  readonly relayFramesPerSecond: number;
   /** DRAIN_SECONDS. Over this time sockets are closed at SIGTERM. Default 10. */
   readonly drainSeconds: number;
 

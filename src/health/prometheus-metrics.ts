@@ -22,6 +22,7 @@ export class PrometheusMetrics implements Metrics {
   readonly #decisions = this.#counter('portcullis_decisions_total', 'Decisions by outcome', ['outcome']);
   readonly #upgrades = this.#counter('portcullis_upgrades_total', 'Upgrades answered', ['status']);
   readonly #refused = this.#counter('portcullis_frames_refused_total', 'Frames that no schema reads', ['role', 'why']);
+  readonly #throttled = this.#counter('portcullis_sockets_throttled_total', 'Times a peer said too much', ['role']);
   readonly #queries = this.#histogram('portcullis_query_ms', 'SQL statements', QUERY_MS, ['question']);
 
   constructor() {
@@ -79,6 +80,10 @@ export class PrometheusMetrics implements Metrics {
 
   frameRefused(role: PeerRole, why: string): void {
     this.#refused.inc({ role, why });
+  }
+
+  throttled(role: PeerRole): void {
+    this.#throttled.inc({ role });
   }
 
   queried(question: string, ms: number): void {

@@ -263,6 +263,7 @@ const UNCOUNTED: Metrics = {
   decided: ignore,
   upgradeAnswered: ignore,
   frameRefused: ignore,
+  throttled: ignore,
   queried: ignore,
 };
 
@@ -443,6 +444,7 @@ export class ChannelHouse {
     this.#upgrades += 1;
     return {
       role: 'client',
+      identity: { device: 'client', publicKey: null },
       accountId: ACCOUNT,
       clientId: CLIENT,
       actorId: ACTOR,
@@ -465,6 +467,7 @@ export class ChannelHouse {
     this.#upgrades += 1;
     return {
       role: 'relay',
+      identity: { device: 'relay', publicKey: null },
       accountId: null,
       tokenId: RELAY_TOKEN,
       connectionId: idOf<ConnectionId>(`r${this.#upgrades}`),
@@ -483,6 +486,7 @@ export class ChannelHouse {
     this.#upgrades += 1;
     return {
       role: 'gateway',
+      identity: { device: 'gateway', publicKey: null },
       accountId: ACCOUNT,
       gatewayId: GATEWAY,
       siteId: SITE,

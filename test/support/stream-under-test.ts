@@ -117,7 +117,7 @@ const IGNORED = (): void => undefined;
 const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
-  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, queried: IGNORED },
+  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED },
 };
 
 export interface StreamSetup {

@@ -46,5 +46,7 @@ export function settingsFor(database: TestDatabase): Settings {
     LOG_LEVEL: 'error',
     LOG_FORMAT: 'json',
     HEARTBEAT_INTERVAL_MS: '500',
+    CONNECT_BURST: '10000', // tests come back as fast as they can
+    MAX_BACK_OFF_SECONDS: '0',
   };
 }

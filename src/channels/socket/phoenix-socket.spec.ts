@@ -6,19 +6,24 @@ import type { Metrics } from '../../core/ports/metrics.js';
 import type { Logger } from '../../core/support/logger.js';
 import { selectSerializer, type Frame, type Serializer } from '../../protocol/frame.js';
 import type { Channel, ChannelSocket } from '../channel.js';
+import type { SocketEnd } from '../upgrade/connect-guard.js';
 import { PhoenixSocket, type SocketLimits } from './phoenix-socket.js';
 
 interface Pushes {
   readonly hello: { readonly n: number };
 }
 
-const LIMITS: SocketLimits = { idleMs: 60_000, joinTimeoutMs: 10_000, maxOutboundBytes: 1000 };
+const LIMITS: SocketLimits = {
+  ...{ idleMs: 60_000, joinTimeoutMs: 10_000, maxOutboundBytes: 1000 },
+  frames: { burst: 20, perSecond: 10 },
+};
 
 /** A WebSocket that keeps what it is given. Like `ws`, it tells of its end once, and sends nothing after that. */
 class FakeWebSocket extends EventEmitter {
   readonly sent: string[] = [];
   readonly closes: number[] = [];
   terminated = 0;
+  isPaused = false;
   bufferedAmount = 0;
 
   send(text: string): void {
@@ -27,6 +32,14 @@ class FakeWebSocket extends EventEmitter {
 
   close(code: number): void {
     this.closes.push(code);
+  }
+
+  pause(): void {
+    this.isPaused = true;
+  }
+
+  resume(): void {
+    this.isPaused = false;
   }
 
   terminate(): void {
@@ -64,8 +77,9 @@ describe('PhoenixSocket', () => {
   let ws: FakeWebSocket;
   let clock: ManualClock;
   let channels: FakeChannel[];
+  let ends: SocketEnd[];
   let log: jest.Mocked<Logger>;
-  let metrics: { channelOpened: jest.Mock; channelClosed: jest.Mock; pushed: jest.Mock; frameRefused: jest.Mock };
+  let metrics: Record<'channelOpened' | 'channelClosed' | 'pushed' | 'frameRefused' | 'throttled', jest.Mock>;
   let socket: PhoenixSocket<Pushes>;
 
   function open(vsn?: string, join?: (socket: ChannelSocket<Pushes>) => Channel | { refused: string }): void {
@@ -81,6 +95,7 @@ describe('PhoenixSocket', () => {
         }),
       LIMITS,
       { clock, log, metrics: metrics as unknown as Metrics },
+      (end) => ends.push(end),
     );
   }
 
@@ -88,8 +103,15 @@ describe('PhoenixSocket', () => {
     ws = new FakeWebSocket();
     clock = new ManualClock();
     channels = [];
+    ends = [];
     log = { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() };
-    metrics = { channelOpened: jest.fn(), channelClosed: jest.fn(), pushed: jest.fn(), frameRefused: jest.fn() };
+    metrics = {
+      channelOpened: jest.fn(),
+      channelClosed: jest.fn(),
+      pushed: jest.fn(),
+      frameRefused: jest.fn(),
+      throttled: jest.fn(),
+    };
     open();
   });
 
@@ -306,5 +328,58 @@ describe('PhoenixSocket', () => {
     expect(log.error).toHaveBeenCalledWith('channel.crashed', expect.anything());
     socket.push('hello', { n: 1 });
     expect(ws.sent).toHaveLength(1); // the reply to the join
+  });
+
+  describe('a peer that says too much', () => {
+    const heartbeats = (count: number): void => {
+      for (let i = 0; i < count; i += 1) ws.says('phoenix', 'heartbeat');
+    };
+
+    it('is read more slowly, and every frame it sent is answered', () => {
+      heartbeats(20);
+      expect(ws.isPaused).toBe(false);
+      heartbeats(5); // read already
+      expect([ws.isPaused, ws.sent.length]).toEqual([true, 25]);
+      expect(metrics.throttled.mock.calls).toEqual([['client']]);
+      clock.advance(100);
+      expect(ws.isPaused).toBe(false);
+      heartbeats(1);
+      expect([ws.isPaused, ws.sent.length]).toEqual([true, 26]);
+    });
+
+    it('is not taken for idle while it is not read', () => {
+      joined();
+      clock.advance(59_950);
+      heartbeats(21);
+      clock.advance(60_000 + 99);
+      expect(ws.closes).toEqual([]);
+      clock.advance(1);
+      expect(ws.closes).toEqual([1000]);
+    });
+
+    it('is read again when we close, so that its answer is seen; no timer is left', () => {
+      heartbeats(25);
+      socket.close(1011, 'crashed');
+      expect(ws.isPaused).toBe(false);
+      ws.emit('close', 1011);
+      expect(clock.pending).toBe(0);
+    });
+  });
+
+  it.each([
+    ['the peer', () => ws.emit('close', 1000), { why: 'peer-closed-1000', byUs: false }],
+    ['us', () => socket.close(1011, 'crashed'), { why: 'crashed', byUs: true }],
+  ])('says once that it was ended by %s', (_, end, expected) => {
+    joined();
+    end();
+    ws.emit('close', 1006);
+    expect(ends).toEqual([expected]);
+  });
+
+  it('says that a peer that reads too slowly was cut off by us', () => {
+    joined();
+    ws.bufferedAmount = 1001;
+    socket.push('hello', { n: 1 });
+    expect(ends).toEqual([{ why: 'too-slow', byUs: true }]);
   });
 });

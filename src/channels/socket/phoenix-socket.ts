@@ -6,11 +6,14 @@
  * never outlives a failed channel: a peer would take it for connected (D24).
  */
 import type { WebSocket } from 'ws';
+import type { EpochMs } from '../../core/model/time.js';
 import type { Metrics, PeerRole } from '../../core/ports/metrics.js';
 import type { Clock } from '../../core/support/clock.js';
 import type { Logger } from '../../core/support/logger.js';
 import type { Addressed, Frame, Ref, Serializer } from '../../protocol/frame.js';
+import { TokenBucket, type Rate } from '../../core/support/token-bucket.js';
 import type { Channel, ChannelSocket, CloseCode } from '../channel.js';
+import type { SocketEnd } from '../upgrade/connect-guard.js';
 
 export interface SocketLimits {
   /** Without any inbound frame for this long the socket is closed. Unit ms. */
@@ -19,6 +22,8 @@ export interface SocketLimits {
   readonly joinTimeoutMs: number;
   /** A peer that lets more than this pile up is cut off: it would hold the memory of everybody else. */
   readonly maxOutboundBytes: number;
+  /** Frames that are read of a peer; one that says more is read later. */
+  readonly frames: Rate;
 }
 
 export interface SocketDependencies {
@@ -37,6 +42,8 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
   #joinRef: Ref = null;
   #open = true;
   #lastInbound: number;
+  readonly #budget: TokenBucket;
+  #cancelResume: (() => void) | undefined;
   #cancelIdle: () => void;
   #cancelJoin: () => void;
 
@@ -51,7 +58,9 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     private readonly join: (socket: ChannelSocket<Pushes>, payload: unknown) => Channel | { readonly refused: string },
     private readonly limits: SocketLimits,
     private readonly with_: SocketDependencies,
+    private readonly onEnd: (end: SocketEnd) => void,
   ) {
+    this.#budget = new TokenBucket(limits.frames, with_.clock.now());
     this.#lastInbound = with_.clock.now();
     this.#cancelIdle = this.#watchIdle(limits.idleMs);
     this.#cancelJoin = this.#expectJoin();
@@ -62,7 +71,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
       with_.log.debug('socket.error', { role, error }); // ws closes by itself: 1002, 1007, 1009
     });
     ws.on('close', (code) => {
-      this.#ended(`peer-closed-${code}`);
+      this.#ended(`peer-closed-${code}`, false);
     });
     with_.metrics.channelOpened(role);
   }
@@ -96,7 +105,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
       this.ws.terminate();
     });
     this.ws.once('close', cancel);
-    this.#ended(why);
+    this.#ended(why, true);
   }
 
   crashed(error: unknown): void {
@@ -107,6 +116,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
   #received(data: Buffer, isBinary: boolean): void {
     if (!this.#open) return;
     this.#lastInbound = this.with_.clock.now();
+    this.#count(this.#lastInbound);
     if (isBinary) {
       this.#refuse('binary', 1003);
       return;
@@ -121,6 +131,22 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     } catch (error) {
       this.crashed(error);
     }
+  }
+
+  /**
+   * Who says too much is not cut off but read more slowly, and nobody else pays: what is not read waits at the peer. What
+   * the WebSocket has read already still comes, so the bucket may be in debt.
+   */
+  #count(now: EpochMs): void {
+    const waitMs = this.#budget.spend(now);
+    if (waitMs === 0 || this.#cancelResume) return;
+    this.with_.metrics.throttled(this.role);
+    this.ws.pause();
+    this.#cancelResume = this.with_.clock.after(waitMs, () => {
+      this.#cancelResume = undefined;
+      this.#lastInbound = this.with_.clock.now(); // the silence was ours
+      this.ws.resume();
+    });
   }
 
   #dispatch(frame: Frame): void {
@@ -171,7 +197,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     // What piled up counts, not the frame that comes: an `init` may be larger than the bound, and must not close every join.
     if (this.ws.bufferedAmount > this.limits.maxOutboundBytes) {
       this.ws.terminate();
-      this.#ended('too-slow');
+      this.#ended('too-slow', true);
       return;
     }
     // As bytes: ws would encode a string while it writes, in a slower system call (D44).
@@ -183,11 +209,16 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     this.close(code, why);
   }
 
-  #ended(why: string): void {
+  #ended(why: string, byUs: boolean): void {
     if (!this.#open) return;
     this.#open = false;
     this.#cancelIdle();
     this.#cancelJoin();
+    if (this.#cancelResume) {
+      this.#cancelResume();
+      this.ws.resume(); // else the answer to our close frame is never read
+    }
+    this.onEnd({ why, byUs });
     this.with_.metrics.channelClosed(this.role, why);
     this.with_.log.debug('socket.closed', { role: this.role, why });
     try {

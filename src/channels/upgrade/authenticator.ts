@@ -1,6 +1,6 @@
 /**
  * Decides who an upgrade request is, and lets the device in: token first, so that nothing is learned without one; then
- * the parameters; then one transaction that upserts the device and its session (wire-protocol.md 1.4 to 1.7, D27).
+ * the parameters, and whether the device has to wait; then one transaction that upserts the device and its session (wire-protocol.md 1.4 to 1.7, D27).
  */
 import { digestsEqual, digestToken, parseToken } from '../../core/tokens/token.js';
 import type { AccountId, ConnectionId } from '../../core/model/ids.js';
@@ -8,7 +8,15 @@ import { PublicKeyTakenError, type Connects, type DeviceSession, type StoredToke
 import type { PeerRole } from '../../core/ports/metrics.js';
 import type { Clock, Random } from '../../core/support/clock.js';
 import type { AnyConnected, ConnectedClient, ConnectedGateway, ConnectedRelay } from '../connected-peer.js';
-import { clientParams, gatewayParams, relayParams, tokenOf, type DeviceParams } from './connect-params.js';
+import type { ConnectGuard, DeviceIdentity } from './connect-guard.js';
+import {
+  claimedDeviceOf,
+  clientParams,
+  gatewayParams,
+  relayParams,
+  tokenOf,
+  type DeviceParams,
+} from './connect-params.js';
 import { locationOf } from './geo.js';
 import type { GeoIp } from '../../core/ports/geo-ip.js';
 import { realIp, type TrustedProxies } from './real-ip.js';
@@ -23,6 +31,7 @@ export class Authenticator {
 
   constructor(
     private readonly connects: Connects,
+    private readonly guard: ConnectGuard,
     private readonly place: { readonly trusted: TrustedProxies; readonly geoIp: GeoIp | undefined },
     private readonly clock: Clock,
     private readonly random: Random,
@@ -52,6 +61,9 @@ export class Authenticator {
     if (text === undefined) return MISSING_TOKEN;
     const parsed = parseToken(text);
     if (!parsed.ok || parsed.kind !== role) return INVALID_TOKEN;
+    const address = realIp(request, this.place.trusted);
+    const tooFast = this.guard.rate(`${address} ${parsed.tokenId} ${claimedDeviceOf(request)}`);
+    if (tooFast) return tooFast;
     const stored = await this.connects.findToken(parsed.tokenId);
     const digest = digestToken(parsed.nonce, parsed.material, stored?.salt ?? NO_SALT);
     if (stored?.kind !== role || !digestsEqual(digest, stored.digest)) return INVALID_TOKEN;
@@ -68,9 +80,17 @@ export class Authenticator {
     const { accountId, actorId } = token;
     if (accountId === null || actorId === null) return { ok: false, refusal: INVALID_TOKEN };
     const { params } = read;
+    const identity = deviceIdentity('client', [accountId, actorId, params.externalId], params.publicKey);
+    const refusal = this.guard.admit(identity);
+    if (refusal) return { ok: false, refusal };
     const session = this.#session(token, params, request);
     const device = await this.connects.connectClient({ accountId, actorId, ...params, session });
-    const peer = { role: 'client' as const, clientId: device.id, actorId, ...this.#facts(accountId, session, device) };
+    const peer = {
+      role: 'client' as const,
+      clientId: device.id,
+      actorId,
+      ...this.#facts(accountId, identity, session, device),
+    };
     return { ok: true, peer };
   }
 
@@ -80,9 +100,17 @@ export class Authenticator {
     const { accountId, siteId } = token;
     if (accountId === null || siteId === null) return { ok: false, refusal: INVALID_TOKEN };
     const { params } = read;
+    const identity = deviceIdentity('gateway', [accountId, siteId, params.externalId], params.publicKey);
+    const refusal = this.guard.admit(identity);
+    if (refusal) return { ok: false, refusal };
     const session = this.#session(token, params, request);
     const device = await this.connects.connectGateway({ accountId, siteId, ...params, session });
-    const peer = { role: 'gateway' as const, gatewayId: device.id, siteId, ...this.#facts(accountId, session, device) };
+    const peer = {
+      role: 'gateway' as const,
+      gatewayId: device.id,
+      siteId,
+      ...this.#facts(accountId, identity, session, device),
+    };
     return { ok: true, peer };
   }
 
@@ -91,6 +119,9 @@ export class Authenticator {
     const read = relayParams(request);
     if (!read.ok) return { ok: false, refusal: invalidParams(read.faults) };
     const { version, ipv4, ipv6, port } = read.params;
+    const identity = deviceIdentity('relay', [token.accountId ?? '', ipv4 ?? ipv6 ?? '', `${port}`], null);
+    const refusal = this.guard.admit(identity);
+    if (refusal) return { ok: false, refusal };
     const { latitude, longitude } = locationOf(request, realIp(request, this.place.trusted), this.place);
     this.#upgrades += 1;
     const peer = {
@@ -99,6 +130,7 @@ export class Authenticator {
       connectionId: this.random.uuid() as ConnectionId,
       upgradeNumber: this.#upgrades,
       tokenId: token.id,
+      identity,
       ...{ version, latitude, longitude, ipv4, ipv6, port },
     };
     return { ok: true, peer };
@@ -120,6 +152,7 @@ export class Authenticator {
 
   #facts(
     accountId: AccountId,
+    identity: DeviceIdentity,
     session: DeviceSession,
     device: { readonly pskBase: Uint8Array; readonly changedPublishedRow: boolean },
   ): Omit<ConnectedClient, 'role' | 'clientId' | 'actorId'> {
@@ -127,6 +160,7 @@ export class Authenticator {
     const { connectionId, tokenId, version, publicKey, remoteIp, region, latitude, longitude } = session;
     return {
       accountId,
+      identity,
       connectionId,
       upgradeNumber: this.#upgrades,
       tokenId,
@@ -140,6 +174,11 @@ export class Authenticator {
       mustSeeConnect: device.changedPublishedRow,
     };
   }
+}
+
+/** What identifies a device: the key of its row, or for relays the address. JSON, so that no two lists read the same. */
+function deviceIdentity(role: PeerRole, key: readonly string[], publicKey: string | null): DeviceIdentity {
+  return { device: JSON.stringify([role, ...key]), publicKey };
 }
 
 /** An unknown token costs the same digest as a known one. */

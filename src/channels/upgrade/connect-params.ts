@@ -62,6 +62,13 @@ export function tokenOf(request: UpgradeRequest): string | undefined {
   return token === '' ? undefined : token;
 }
 
+/** What a request says of its device, unread: for counting, before anything is known to be true. */
+export function claimedDeviceOf(request: UpgradeRequest): string {
+  const query = queryOf(request);
+  const claims = ['external_id', 'ipv4', 'ipv6', 'port'].map((name) => query.get(name) ?? '');
+  return claims.join(' ').slice(0, MAX_TEXT_LENGTH);
+}
+
 /** The serializer that is asked for; `undefined` when the peer does not care. */
 export function vsnOf(request: UpgradeRequest): string | undefined {
   return queryOf(request).get('vsn') ?? undefined;

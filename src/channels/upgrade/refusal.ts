@@ -21,9 +21,10 @@ export type RefusalCode =
   | 'unsupported_vsn'
   | 'not_found'
   | 'invalid_connect_params'
-  | 'draining'
-  | 'overloaded'
-  | 'unavailable';
+  | TemporaryCode;
+
+/** Everything that a later attempt may get past. */
+export type TemporaryCode = 'draining' | 'overloaded' | 'unavailable' | 'rate_limit' | 'back_off' | 'duel';
 
 export const NOT_FOUND: Refusal = { status: 404, code: 'not_found', title: 'Not found' };
 export const MISSING_TOKEN: Refusal = { status: 401, code: 'missing_token', title: 'Missing token' };
@@ -38,12 +39,18 @@ export function invalidParams(faults: Faults): Refusal {
   return { status: 422, code: 'invalid_connect_params', title, faults };
 }
 
-export function comeBack(code: 'draining' | 'overloaded' | 'unavailable', afterSeconds: number): Refusal {
-  const title = { draining: 'Shutting down', overloaded: 'Too many connects', unavailable: 'Temporarily unavailable' }[
-    code
-  ];
-  return { status: 503, code, title, retryAfterSeconds: afterSeconds };
+export function comeBack(code: TemporaryCode, afterSeconds: number): Refusal {
+  return { status: 503, code, title: TEMPORARY_TITLES[code], retryAfterSeconds: afterSeconds };
 }
+
+const TEMPORARY_TITLES: Readonly<Record<TemporaryCode, string>> = {
+  draining: 'Shutting down',
+  overloaded: 'Too many connects',
+  unavailable: 'Temporarily unavailable',
+  rate_limit: 'Too many connects of this device',
+  back_off: 'The last connection was closed a moment ago',
+  duel: 'Another process is connected as this device',
+};
 
 const STATUS_TEXT = {
   401: 'Unauthorized',

@@ -11,6 +11,8 @@ export interface Metrics {
   decided(outcome: DecisionOutcome): void;
   upgradeAnswered(status: number): void;
   frameRefused(role: PeerRole, why: string): void;
+  /** A peer said more than it may: its frames are read later. */
+  throttled(role: PeerRole): void;
   /** One SQL statement, by the name of the question it answers. */
   queried(question: string, ms: number): void;
 }
