@@ -42,8 +42,7 @@ export class BenchPeer {
       this.onFrame(frame, at, text);
     });
     const heartbeat = setInterval(() => {
-      if (topic === 'bare') return;
-      this.sendText(`{"topic":"phoenix","event":"heartbeat","payload":{},"ref":${this.#ref++}}`);
+      if (topic !== 'bare') this.heartbeat();
     }, HEARTBEAT_EVERY_MS);
     ws.on('close', (code) => {
       clearInterval(heartbeat);
@@ -71,6 +70,20 @@ export class BenchPeer {
     peer.send('phx_join', null);
     await init;
     return peer;
+  }
+
+  get isClosed(): boolean {
+    return this.ws.readyState !== WebSocket.OPEN;
+  }
+
+  heartbeat(): void {
+    this.sendText(`{"topic":"phoenix","event":"heartbeat","payload":{},"ref":${this.#ref++}}`);
+  }
+
+  /** From here on the peer takes nothing more, and may be cut off for it. */
+  stopReading(): void {
+    this.#isClosing = true;
+    this.ws.pause();
   }
 
   send(event: string, payload: unknown): void {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 export interface ChildProgram {
   /** `ws://…` where it listens. */
   readonly url: string;
+  readonly pid: number;
   stop(): Promise<void>;
 }
 
@@ -16,6 +17,7 @@ export async function startChild(name: 'bare-relay' | 'bare-slot-reader', input:
   const [port] = (await Promise.race([once(child, 'message'), failure(child, name)])) as [number];
   return {
     url: `ws://127.0.0.1:${port}`,
+    pid: child.pid ?? 0,
     stop: async () => {
       const ended = once(child, 'exit');
       child.kill();

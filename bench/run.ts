@@ -1,7 +1,7 @@
 /**
  * Measures and prints; `--write` also keeps the result in RESULTS.md.
  *
- *   npm run bench -- [revoke] [flow] [apply] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
+ *   npm run bench -- [revoke] [flow] [apply] [idle] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -9,6 +9,7 @@ import { benchApply } from './apply.js';
 import type { BenchOptions } from './bench.js';
 import { benchFlow } from './flow.js';
 import { machineFacts } from './machine-facts.js';
+import { benchIdle } from './idle.js';
 import { type Product, startProduct } from './product.js';
 import { type Section, writeSection } from './report.js';
 import { benchRevoke } from './revoke.js';
@@ -17,6 +18,7 @@ const BENCHES: Readonly<Record<string, (product: Product, options: BenchOptions)
   revoke: benchRevoke,
   flow: benchFlow,
   apply: benchApply,
+  idle: benchIdle,
 };
 const RESULTS = fileURLToPath(new URL('../../bench/RESULTS.md', import.meta.url));
 
