@@ -3,7 +3,7 @@
  * each look compares what the peer has with who is online now, so no order of events can confuse it.
  *
  * A relay whose control connection flaps goes on relaying: it counts as gone only when it has been away for a while, or
- * when another process listens in its place. A peer without any online relay cannot wait: it hears of the first one at once.
+ * when another process listens in its place. A peer without any online relay hears at once of the next one that comes.
  */
 import type { AccountId, RelayId } from '../core/model/ids.js';
 import type { EpochMs } from '../core/model/time.js';
@@ -38,6 +38,8 @@ interface Told {
 
 export class PeerRelays {
   readonly #told = new Map<RelayId, Told>();
+  /** Who was online at the last look. */
+  #seen: ReadonlySet<RelayId> = new Set();
   readonly #alarm: Alarm;
   readonly #unsubscribe: () => void;
 
@@ -70,7 +72,9 @@ export class PeerRelays {
 
   /** For an `init`: chosen now, from what the peer has where possible. */
   select(): RelayEntry[] {
-    return this.#choose(this.#online());
+    const online = this.#online();
+    this.#seen = new Set(online.keys());
+    return this.#choose(online);
   }
 
   close(): void {
@@ -99,8 +103,9 @@ export class PeerRelays {
     }
     for (const id of gone) this.#told.delete(id);
     this.#alarm.set(nextAt);
-    const needsOne = !hasOnline && online.size > 0;
-    if (gone.length > 0 || needsOne) this.push(relaysPresence(gone, this.#choose(online)));
+    const hasCome = [...online.keys()].some((id) => !this.#seen.has(id));
+    this.#seen = new Set(online.keys());
+    if (gone.length > 0 || (!hasOnline && hasCome)) this.push(relaysPresence(gone, this.#choose(online)));
   }
 
   #online(): Map<RelayId, RelayPeer> {
