@@ -224,6 +224,8 @@ function bracketed(host: string): string {
 function masked(url: string): string {
   const shown = new URL(url);
   if (shown.password !== '') shown.password = '***';
+  // `pg` reads them from the query as well.
+  for (const name of [...shown.searchParams.keys()]) if (/password/i.test(name)) shown.searchParams.set(name, '***');
   return shown.toString();
 }
 

@@ -16,6 +16,7 @@ import type { AnyConnected } from './connected-peer.js';
 import type { Authenticator } from './upgrade/authenticator.js';
 import type { ConnectLimits } from './upgrade/connect-guard.js';
 import { vsnOf } from './upgrade/connect-params.js';
+import { handshakeFault } from './upgrade/handshake.js';
 import { isOriginAllowed } from './upgrade/origin.js';
 import type { TrustedProxies } from './upgrade/real-ip.js';
 import { comeBack, FORBIDDEN_ORIGIN, NOT_FOUND, responseOf, UNSUPPORTED_VSN, type Refusal } from './upgrade/refusal.js';
@@ -43,6 +44,8 @@ export class PathServer extends EventEmitter<{
 
 /** A message in more pieces than this is an attack: real peers never fragment. */
 const MAX_FRAGMENTS = 64;
+/** A frame that comes in more reads than this comes byte by byte, and each read costs far more memory than it holds. */
+const MAX_BUFFERED_CHUNKS = 1024;
 const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
 /** Node looks for connections past those only so often; its own 30 s would let them live longer than they may. */
@@ -78,6 +81,7 @@ export class ApiServer {
       perMessageDeflate: false,
       maxPayload: options.maxFrameBytes,
       maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_BUFFERED_CHUNKS,
     });
     this.#http.on('upgrade', (request, socket, head) => {
       void this.#upgrade(request, socket, head);
@@ -167,6 +171,8 @@ export class ApiServer {
     if (!role || !this.#paths.has(path)) return NOT_FOUND;
     if (this.#isDraining) return comeBack('draining', 2);
     const request = requestOf(incoming);
+    const fault = handshakeFault(request);
+    if (fault) return fault;
     const serializer = selectSerializer(vsnOf(request));
     if (!serializer) return UNSUPPORTED_VSN;
     if (!isOriginAllowed(request, this.options.trustedProxies)) return FORBIDDEN_ORIGIN;
@@ -220,6 +226,7 @@ function pathOf(request: IncomingMessage): string {
 function requestOf(incoming: IncomingMessage): UpgradeRequest {
   return {
     method: incoming.method ?? '',
+    httpVersion: incoming.httpVersion,
     url: incoming.url ?? '',
     headers: incoming.headers,
     remoteAddress: incoming.socket.remoteAddress,

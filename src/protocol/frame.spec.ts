@@ -98,11 +98,18 @@ describe('a V1 frame', () => {
     }
   });
 
-  it('of 64 KiB of brackets is refused without recursion (B3)', () => {
-    expect(v1.decode('['.repeat(65_536))).toEqual({ ok: false, why: 'not-json' });
-    expect(v1.decode('['.repeat(32_768) + ']'.repeat(32_768))).toEqual({ ok: false, why: 'not-a-frame' });
-    const deep = `{"topic":"client","event":"x","payload":${'['.repeat(30_000)}${']'.repeat(30_000)}}`;
-    expect(v1.decode(deep)).toMatchObject({ ok: true });
+  it('B3: reads JSON up to 64 levels deep, and nothing deeper, wherever brackets stand', () => {
+    const framed = (payload: string): string => `{"topic":"client","event":"x","payload":${payload}}`;
+    const nested = (depth: number): string => `${'['.repeat(depth)}${']'.repeat(depth)}`;
+    expect(v1.decode(framed(nested(63)))).toMatchObject({ ok: true });
+    expect(v1.decode(framed(nested(64)))).toEqual({ ok: false, why: 'not-json' });
+    expect(v1.decode(framed(`{"a":`.repeat(64) + '1' + '}'.repeat(64)))).toEqual({ ok: false, why: 'not-json' });
+    expect(v1.decode(framed(`[${Array.from({ length: 1000 }, () => nested(10)).join(',')}]`))).toMatchObject({
+      ok: true,
+    });
+    const text = '\\"[{'.repeat(100);
+    expect(v1.decode(framed(JSON.stringify(text)))).toMatchObject({ ok: true, frame: { payload: text } });
+    expect(v1.decode(framed(`["a\\\\",${nested(64)}]`))).toEqual({ ok: false, why: 'not-json' });
   });
 });
 

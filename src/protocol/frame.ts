@@ -130,11 +130,33 @@ function own(value: object, key: string): unknown {
   return Object.hasOwn(value, key) ? (value as Record<string, unknown>)[key] : undefined;
 }
 
-/** `undefined` when the text is not JSON; JSON has no undefined. V8 reads any depth without recursion. */
+/** Far more than any message has. Every level costs V8 more than its two characters say: 32,000 of them 8 ms (B3). */
+const MAX_DEPTH = 64;
+
+/** `undefined` when the text is not JSON, or nested without sense; JSON has no undefined. */
 function parseJson(text: string): unknown {
+  if (isTooDeep(text)) return undefined;
   try {
     return JSON.parse(text) as unknown;
   } catch {
     return undefined;
   }
+}
+
+/** Counts brackets outside of strings, without reading anything else. */
+function isTooDeep(text: string): boolean {
+  let depth = 0;
+  let isInString = false;
+  for (let i = 0; i < text.length; i += 1) {
+    const char = text[i];
+    if (isInString) {
+      if (char === '\\') i += 1;
+      else if (char === '"') isInString = false;
+    } else if (char === '"') isInString = true;
+    else if (char === '[' || char === '{') {
+      depth += 1;
+      if (depth > MAX_DEPTH) return true;
+    } else if (char === ']' || char === '}') depth -= 1;
+  }
+  return false;
 }

@@ -52,7 +52,7 @@ const SECRET_NAME = /token|secret|password|passwd|psk|credential|authorization$|
 const HARMLESS_NAME = /(id|ids|kind|count)$/i;
 /** Control characters, and the line separators that some readers take for line ends. */
 const UNPRINTABLE = /[\p{Cc}\u2028\u2029]/gu;
-const URL_PASSWORD = /(\b[a-z][a-z0-9+.-]*:\/\/[^\s/:@]*:)[^\s/@]+@/gi;
+const URL_PASSWORD = /(\b[a-z][a-z0-9+.-]{0,30}:\/\/[^\s/:@]*:)[^\s/@]+@/gi;
 /** The longest we make, with room: a token cut in two by the limit must still be seen whole. */
 const TOKEN_LENGTH = 128;
 /** Whatever a peer put there, before we know whether it is a token. */

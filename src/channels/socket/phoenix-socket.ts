@@ -67,6 +67,12 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     ws.on('message', (data: Buffer, isBinary: boolean) => {
       this.#received(data, isBinary);
     });
+    // Control frames cost as much as others, and `ws` answers each ping.
+    for (const control of ['ping', 'pong']) {
+      ws.on(control, () => {
+        if (this.#open) this.#count(with_.clock.now());
+      });
+    }
     ws.on('error', (error) => {
       with_.log.debug('socket.error', { role, error }); // ws closes by itself: 1002, 1007, 1009
     });

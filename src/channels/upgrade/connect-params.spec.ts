@@ -16,6 +16,7 @@ function aRequest(query: Record<string, string> | string, headers: UpgradeReques
   const text = typeof query === 'string' ? query : new URLSearchParams(query).toString();
   return {
     method: 'GET',
+    httpVersion: '1.1',
     url: `/client/websocket?${text}`,
     headers: { 'user-agent': 'Ubuntu/24.4.0 connlib/1.5.2', ...headers },
     remoteAddress: '203.0.113.9',

@@ -10,7 +10,7 @@ import type { UpgradeRequest } from './upgrade-request.js';
 const TRUSTED = [parseRange('10.0.0.0/8')].flatMap((range) => range ?? []);
 
 function aRequest(headers: UpgradeRequest['headers'], remoteAddress = '10.0.0.1'): UpgradeRequest {
-  return { method: 'GET', url: '/client/websocket', headers, remoteAddress };
+  return { method: 'GET', httpVersion: '1.1', url: '/client/websocket', headers, remoteAddress };
 }
 
 /** Without a GeoIP database unless one is given. */

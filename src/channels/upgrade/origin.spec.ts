@@ -6,7 +6,10 @@ const TRUSTED = [parseRange('10.0.0.0/8')].flatMap((range) => range ?? []);
 
 function isAllowed(origin: string | undefined, host: string | undefined, proto?: string, remoteAddress = '10.0.0.1') {
   const headers = { origin, host, 'x-forwarded-proto': proto };
-  return isOriginAllowed({ method: 'GET', url: '/client/websocket', headers, remoteAddress }, TRUSTED);
+  return isOriginAllowed(
+    { method: 'GET', httpVersion: '1.1', url: '/client/websocket', headers, remoteAddress },
+    TRUSTED,
+  );
 }
 
 describe('the origin of an upgrade (B18)', () => {

@@ -12,6 +12,7 @@ const TRUSTED: TrustedProxies = ['10.0.0.0/8', '127.0.0.1', '2001:db8:aaaa::/48'
 function aRequest(remoteAddress: string | undefined, forwardedFor?: string | string[]): UpgradeRequest {
   return {
     method: 'GET',
+    httpVersion: '1.1',
     url: '/client/websocket',
     headers: forwardedFor === undefined ? {} : { 'x-forwarded-for': forwardedFor },
     remoteAddress,

@@ -5,7 +5,7 @@
 import type { Faults } from './connect-params.js';
 
 export interface Refusal {
-  readonly status: 401 | 403 | 404 | 422 | 503;
+  readonly status: 400 | 401 | 403 | 404 | 422 | 426 | 503;
   readonly code: RefusalCode;
   /** For a person; never says which part of a token was wrong. */
   readonly title: string;
@@ -20,6 +20,8 @@ export type RefusalCode =
   | 'forbidden_origin'
   | 'unsupported_vsn'
   | 'not_found'
+  | 'bad_handshake'
+  | 'unsupported_websocket_version'
   | 'invalid_connect_params'
   | TemporaryCode;
 
@@ -27,6 +29,12 @@ export type RefusalCode =
 export type TemporaryCode = 'draining' | 'overloaded' | 'unavailable' | 'rate_limit' | 'back_off' | 'duel';
 
 export const NOT_FOUND: Refusal = { status: 404, code: 'not_found', title: 'Not found' };
+export const BAD_HANDSHAKE: Refusal = { status: 400, code: 'bad_handshake', title: 'Not a WebSocket handshake' };
+export const UNSUPPORTED_WEBSOCKET_VERSION: Refusal = {
+  status: 426,
+  code: 'unsupported_websocket_version',
+  title: 'Only version 13 of WebSocket is spoken',
+};
 export const MISSING_TOKEN: Refusal = { status: 401, code: 'missing_token', title: 'Missing token' };
 /** One answer for malformed, unknown, wrong kind, expired, revoked and disabled: an oracle for nobody (B9). */
 export const INVALID_TOKEN: Refusal = { status: 401, code: 'invalid_token', title: 'Invalid token' };
@@ -53,10 +61,12 @@ const TEMPORARY_TITLES: Readonly<Record<TemporaryCode, string>> = {
 };
 
 const STATUS_TEXT = {
+  400: 'Bad Request',
   401: 'Unauthorized',
   403: 'Forbidden',
   404: 'Not Found',
   422: 'Unprocessable Content',
+  426: 'Upgrade Required',
   503: 'Service Unavailable',
 };
 
@@ -70,6 +80,7 @@ export function responseOf(refusal: Refusal): string {
     `Content-Length: ${new TextEncoder().encode(body).length}`,
     'Cache-Control: no-store',
     'Connection: close',
+    ...(status === 426 ? ['Sec-WebSocket-Version: 13'] : []),
     ...(retryAfterSeconds === undefined ? [] : [`Retry-After: ${retryAfterSeconds}`]),
   ];
   return `${headers.join('\r\n')}\r\n\r\n${body}`;

@@ -1,6 +1,8 @@
 /** What an upgrade request says, as plain values: everything in this folder is a function of it. */
 export interface UpgradeRequest {
   readonly method: string;
+  /** `1.1` and the like. */
+  readonly httpVersion: string;
   /** Path and query as received. Holds the token: never log it. */
   readonly url: string;
   /** Lower-case names, as Node gives them: repeated headers already joined, but for the few it keeps as lists. */
