@@ -271,11 +271,11 @@ describe('an event', () => {
     await socket.close();
   });
 
-  it('with a payload nested as deep as a frame can hold is an unknown message like any other (B3)', async () => {
+  it('with a payload nested as deep as is read at all is an unknown message like any other (B3)', async () => {
     const socket = await open();
     socket.send({ topic: 'client', event: 'phx_join', ref: 0 });
     await socket.untilText('"init"');
-    const nests = [`${'['.repeat(30_000)}${']'.repeat(30_000)}`, `${'{"a":'.repeat(8_000)}1${'}'.repeat(8_000)}`];
+    const nests = [`${'['.repeat(63)}${']'.repeat(63)}`, `${'{"a":'.repeat(63)}1${'}'.repeat(63)}`];
     for (const nest of nests) {
       socket.sendText(`{"topic":"client","event":"create_flow","ref":1,"payload":${nest}}`);
       expect(await heard(socket)).toMatchObject({ ref: 1, payload: refusal('unknown_message') });
