@@ -14,7 +14,7 @@
  */
 import { AccountState } from '../core/authorizer/account-state.js';
 import { FlowTable } from '../core/authorizer/flow-table.js';
-import type { StateDelta } from '../core/authorizer/state-delta.js';
+import { NO_DELTA, type StateDelta } from '../core/authorizer/state-delta.js';
 import { changesOf, mustResync, type Change, type Commit } from '../core/changes/commit.js';
 import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { cutsIn } from '../core/changes/flow-cuts.js';
@@ -196,19 +196,3 @@ export class AccountStore {
     this.streams.publish({ accountId: this.accountId, position: this.#position, now }, impacts);
   }
 }
-
-const NO_DELTA: StateDelta = {
-  accounts: [],
-  actors: [],
-  auth_providers: [],
-  identities: [],
-  groups: [],
-  memberships: [],
-  sites: [],
-  gateways: [],
-  clients: [],
-  resources: [],
-  resource_sites: [],
-  policies: [],
-  tokens: [],
-};

@@ -1,8 +1,9 @@
 /**
  * Rows with a valid default: a test states only what matters. The defaults belong together: the client may use the
- * resource through the gateway, by the one policy. `rawOf` prints a row as PostgreSQL would.
+ * resource through the gateway, by the one policy.
  */
 import type { Change, RawRow, StreamTable } from '../../src/core/changes/commit.js';
+import { printRow, printTimestamp } from '../../src/core/changes/print-row.js';
 import type { ConnectionFacts } from '../../src/core/model/connection-facts.js';
 import type { AccountId, ActorId, AnyId, FlowId, GroupId, IdentityId } from '../../src/core/model/ids.js';
 import type { ClientId, GatewayId, MembershipId, PolicyId, ProviderId } from '../../src/core/model/ids.js';
@@ -223,15 +224,15 @@ export function anAccountInUse(): AnyRow[] {
 // ---- as the stream shows them ------------------------------------------------------------------------------------
 
 export function inserted<T extends AccountTable>(table: T, row: AccountTables[T]): Change {
-  return rawChange('insert', table, null, rawOf(row));
+  return rawChange('insert', table, null, printRow(row));
 }
 
 export function updated<T extends AccountTable>(table: T, old: AccountTables[T], row: AccountTables[T]): Change {
-  return rawChange('update', table, rawOf(old), rawOf(row));
+  return rawChange('update', table, printRow(old), printRow(row));
 }
 
 export function deleted<T extends AccountTable>(table: T, row: AccountTables[T]): Change {
-  return rawChange('delete', table, rawOf(row), null);
+  return rawChange('delete', table, printRow(row), null);
 }
 
 export function truncated(...tables: StreamTable[]): Change {
@@ -247,16 +248,6 @@ export function rawChange(
   return { kind, table, seq: 0, old, new: row };
 }
 
-/** The columns of a row as text. */
-export function rawOf(row: AccountTables[AccountTable]): RawRow {
-  const raw: Record<string, string | null> = {};
-  for (const [name, value] of Object.entries(row)) {
-    const column = name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    raw[column] = textOf(name, value);
-  }
-  return raw;
-}
-
 /** A row of `flows` as the stream shows it. */
 export function rawFlow(flow: FlowRecord, revoked: { at?: EpochMs; position?: string } = {}): RawRow {
   const { type, address, ipStack } = flow.shape;
@@ -265,32 +256,9 @@ export function rawFlow(flow: FlowRecord, revoked: { at?: EpochMs; position?: st
     ...{ resource_id: flow.resourceId, policy_id: flow.policyId, membership_id: flow.membershipId },
     ...{ token_id: flow.tokenId, client_remote_ip: flow.clientRemoteIp, gateway_remote_ip: flow.gatewayRemoteIp },
     resource_shape: JSON.stringify({ type, address, ip_stack: ipStack }),
-    created_at: timestamp(flow.createdAt),
-    expires_at: timestamp(flow.expiresAt),
-    revoked_at: revoked.at === undefined ? null : timestamp(revoked.at),
+    created_at: printTimestamp(flow.createdAt),
+    expires_at: printTimestamp(flow.expiresAt),
+    revoked_at: revoked.at === undefined ? null : printTimestamp(revoked.at),
     revoked_position: revoked.position ?? null,
   };
-}
-
-function timestamp(at: EpochMs): string {
-  return new Date(at).toISOString().replace('T', ' ').replace('Z', '+00');
-}
-
-function textOf(name: string, value: unknown): string | null {
-  if (value === null || typeof value === 'string') return name === 'conditions' ? JSON.stringify(value) : value;
-  if (typeof value === 'number') return timestamp(value);
-  if (name === 'config') return configText(value as Rows.AccountConfig);
-  if (name === 'filters') return filtersText(value as readonly Rows.Filter[]);
-  return JSON.stringify(value);
-}
-
-function configText({ searchDomain, upstreamDns }: Rows.AccountConfig): string {
-  const servers = upstreamDns.map((address) => ({ protocol: 'ip_port', address }));
-  return JSON.stringify({ search_domain: searchDomain, clients_upstream_dns: servers });
-}
-
-function filtersText(filters: readonly Rows.Filter[]): string {
-  return JSON.stringify(
-    filters.map(({ protocol, ports }) => ({ protocol, ports: ports.map(({ from, to }) => `${from} - ${to}`) })),
-  );
 }

@@ -2,6 +2,7 @@
  * Client and gateway channels of one account with everything real around them but the ports to the outside: sockets,
  * flow records, the database behind the store, time and chance. One list keeps what all peers hear, in order.
  */
+import { printRow } from '../../src/core/changes/print-row.js';
 import type { Change, Commit } from '../../src/core/changes/commit.js';
 import { RefSealer } from '../../src/core/derivations/sealed-ref.js';
 import type { FlowRecord, StoredFlow } from '../../src/core/model/flow.js';
@@ -38,7 +39,6 @@ import {
   GATEWAY_TOKEN,
   idOf,
   MONDAY_9,
-  rawOf,
   RESOURCE,
   SITE,
   TOKEN,
@@ -329,7 +329,7 @@ export class ChannelHouse {
     this.store = new AccountStore(ACCOUNT, this.streams, 100n, []);
     this.store.hydrate({
       rows: new Map(
-        rows.map(([table]) => [table, rows.filter((row) => row[0] === table).map(([, row]) => rawOf(row))]),
+        rows.map(([table]) => [table, rows.filter((row) => row[0] === table).map(([, row]) => printRow(row))]),
       ),
       connections: [],
       snapshot: { xmax: 0n, running: new Set() },

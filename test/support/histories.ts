@@ -5,6 +5,7 @@
  */
 import fc from 'fast-check';
 import type { Change, RawRow } from '../../src/core/changes/commit.js';
+import { printRow } from '../../src/core/changes/print-row.js';
 import type { ConnectionFacts } from '../../src/core/model/connection-facts.js';
 import type { ActorId, AnyId, ClientId, GatewayId, GroupId, IdentityId } from '../../src/core/model/ids.js';
 import type { PolicyId, ProviderId, ResourceId, SiteId, TokenId } from '../../src/core/model/ids.js';
@@ -27,7 +28,6 @@ import {
   idOf,
   MONDAY_9,
   rawChange,
-  rawOf,
   someFacts,
   truncated,
   type AnyRow,
@@ -71,9 +71,9 @@ export class FakeDatabase {
   edit(edit: Edit): Change[] {
     switch (edit.kind) {
       case 'put':
-        return this.#put(keyOf(edit.row), { row: edit.row, raw: rawOf(edit.row[1]) }, edit.row);
+        return this.#put(keyOf(edit.row), { row: edit.row, raw: printRow(edit.row[1]) }, edit.row);
       case 'rename':
-        return this.#put(edit.old, { row: edit.row, raw: rawOf(edit.row[1]) }, edit.row);
+        return this.#put(edit.old, { row: edit.row, raw: printRow(edit.row[1]) }, edit.row);
       case 'spoil':
         return this.#put(keyOf(edit.row), { row: undefined, raw: spoiled(edit.row) }, edit.row);
       case 'delete':
@@ -138,7 +138,7 @@ const NEVER_ABSENT: readonly AccountTable[] = ['policies', 'resource_sites', 'me
 
 /** One column that its reader insists on, in a state that it does not accept. */
 function spoiled([table, row]: AnyRow): RawRow {
-  const raw = rawOf(row);
+  const raw = printRow(row);
   if (table === 'tokens') return { ...raw, kind: 'master' };
   return table === 'identities' ? { ...raw, provider_identifier: null } : { ...raw, name: null };
 }

@@ -3,11 +3,13 @@ import {
   ACTOR,
   aClient,
   aGroup,
+  aLink,
   aMembership,
   anAccountInUse,
   anActor,
   aPolicy,
   aResource,
+  aSite,
   aToken,
   CLIENT,
   deleted,
@@ -16,14 +18,15 @@ import {
   inserted,
   POLICY,
   rawChange,
-  rawOf,
   RESOURCE,
+  SITE,
   someFacts,
   TOKEN,
   truncated,
   updated,
 } from '../../../test/support/builders.js';
 import type { RawRow } from '../changes/commit.js';
+import { printRow } from '../changes/print-row.js';
 import { UnreadableRowError } from '../changes/parse-row.js';
 import type { ClientId, GroupId, MembershipId, PolicyId, ResourceId, TokenId } from '../model/ids.js';
 import { ACCOUNT_TABLES, type AccountTable } from '../model/rows.js';
@@ -39,7 +42,7 @@ function counts(delta: StateDelta): Partial<Record<AccountTable, number>> {
 
 function rawAccount(): Map<AccountTable, RawRow[]> {
   const rows = new Map<AccountTable, RawRow[]>();
-  for (const [table, row] of anAccountInUse()) rows.set(table, [...(rows.get(table) ?? []), rawOf(row)]);
+  for (const [table, row] of anAccountInUse()) rows.set(table, [...(rows.get(table) ?? []), printRow(row)]);
   return rows;
 }
 
@@ -107,7 +110,7 @@ describe('AccountState', () => {
   });
 
   it('a row without a readable id throws, and nothing of its commit is applied', () => {
-    const bad = rawChange('insert', 'groups', null, { ...rawOf(aGroup()), id: 'not-a-uuid' });
+    const bad = rawChange('insert', 'groups', null, { ...printRow(aGroup()), id: 'not-a-uuid' });
     const changes = [deleted('policies', aPolicy()), updated('actors', anActor(), anActor({ name: 'Bob' })), bad];
     expect(() => state.apply(changes)).toThrow(UnreadableRowError);
     expect(state.row('policies', POLICY)).toEqual(aPolicy());
@@ -145,20 +148,31 @@ describe('AccountState', () => {
     expect([...state.clientsOfActor(other)]).toEqual([CLIENT]);
   });
 
+  it('a link to a site that is not there serves nobody', () => {
+    const first = aSite({ id: idOf('aarau') });
+    state.apply([inserted('sites', first), inserted('resource_sites', aLink({ siteId: first.id }))]);
+    expect(state.sitesOfResource(RESOURCE).map(({ id }) => id)).toEqual([first.id, SITE]);
+    state.apply([deleted('sites', first)]);
+    state.apply([deleted('sites', aSite())]);
+    expect(state.sitesOfResource(RESOURCE)).toEqual([]);
+    expect(state.isServed(RESOURCE)).toBe(false);
+    expect(state.isServedBySite(RESOURCE, SITE)).toBe(false);
+  });
+
   it('a compiled policy is replaced as a whole when its row changes', () => {
     const [before] = state.policiesOfResource(RESOURCE);
     state.apply([updated('policies', aPolicy(), aPolicy({ conditions: 'unreadable' }))]);
     const [after] = state.policiesOfResource(RESOURCE);
-    expect(before?.conditions.isHopeless).toBe(false);
-    expect(after?.conditions.isHopeless).toBe(true);
+    expect(before?.conditions.faults).toEqual([]);
+    expect(after?.conditions.faults).toHaveLength(1);
     expect(state.policiesOfGroup(GROUP).size).toBe(1);
   });
 
   describe('faults (D15)', () => {
-    const spoiled = { ...rawOf(aResource()), filters: 'tcp' };
+    const spoiled = { ...printRow(aResource()), filters: 'tcp' };
 
     beforeEach(() => {
-      state.apply([rawChange('update', 'resources', rawOf(aResource()), spoiled)]);
+      state.apply([rawChange('update', 'resources', printRow(aResource()), spoiled)]);
     });
 
     it('an unreadable row is absent and named, once', () => {
@@ -174,8 +188,16 @@ describe('AccountState', () => {
       expect(state.takeNewFaults()).toHaveLength(0);
     });
 
+    it('a row that cannot be read in the state it is replaced with is absent and named here as well', () => {
+      const fresh = new AccountState();
+      fresh.replaceAll(rawAccount());
+      fresh.replaceWith(state);
+      expect(fresh.resource(RESOURCE)).toBeUndefined();
+      expect([...fresh.faults()]).toEqual([...state.faults()]);
+    });
+
     it('a row that is repaired is back', () => {
-      const delta = state.apply([rawChange('update', 'resources', spoiled, rawOf(aResource()))]);
+      const delta = state.apply([rawChange('update', 'resources', spoiled, printRow(aResource()))]);
       expect(delta.resources).toEqual([{ before: undefined, after: aResource() }]);
       expect([...state.faults()]).toEqual([]);
     });

@@ -1,6 +1,7 @@
 /**
  * One account's rows and the indexes that decisions need, in memory. `apply` moves it from one committed state of the
  * database to the next in one synchronous step and says what changed (STORE-1): nobody ever sees half a transaction.
+ * A fork shows the account as it was, or as it would be (STORE-3).
  */
 import { keyOf, parseRow, rowKey, type RowFault } from '../changes/parse-row.js';
 import type { Change, RawRow, RowChange } from '../changes/commit.js';
@@ -26,7 +27,9 @@ import {
   type ResourceRow,
   type SiteRow,
 } from '../model/rows.js';
-import { MultiMap } from '../support/multi-map.js';
+import { compareText } from '../support/compare-text.js';
+import { LayeredMap } from '../support/layered-map.js';
+import { LayeredMultiMap, type ValueSet } from '../support/layered-multi-map.js';
 import { sameValue } from '../support/same-value.js';
 import { compileConditions, type CompiledConditions } from './conditions.js';
 import type { RowDelta, StateDelta } from './state-delta.js';
@@ -43,111 +46,114 @@ export interface StateFault extends RowFault {
   readonly key: string;
 }
 
-type TableMaps = { readonly [T in AccountTable]: Map<string, AccountTables[T]> };
+type TableMaps = { readonly [T in AccountTable]: LayeredMap<string, AccountTables[T]> };
 type WantedMaps = { readonly [T in AccountTable]: Map<string, AccountTables[T] | undefined> };
 
+/** Everything a state holds, by name; each can be forked. */
+type Layers = ReturnType<typeof emptyLayers>;
+
 export class AccountState {
-  readonly #tables: TableMaps = emptyTables();
-  readonly #faults = new Map<string, readonly StateFault[]>();
+  readonly #at: Layers;
   readonly #newFaults: StateFault[] = [];
 
-  readonly #policies = new Map<PolicyId, CompiledPolicy>();
-  readonly #groupsByActor = new Map<ActorId, Map<GroupId, MembershipId>>();
-  readonly #actorsByGroup = new MultiMap<GroupId, ActorId>();
-  readonly #policiesByGroup = new MultiMap<GroupId, CompiledPolicy>();
-  readonly #policiesByResource = new MultiMap<ResourceId, CompiledPolicy>();
-  readonly #sitesByResource = new MultiMap<ResourceId, SiteId>();
-  readonly #resourcesBySite = new MultiMap<SiteId, ResourceId>();
-  readonly #clientsByActor = new MultiMap<ActorId, ClientId>();
-  readonly #tokensByIdentity = new MultiMap<IdentityId, TokenId>();
-  readonly #identitiesByProvider = new MultiMap<ProviderId, IdentityId>();
-
-  readonly #connections = new Map<ClientId, ConnectionFacts>();
-  readonly #clientsByToken = new MultiMap<TokenId, ClientId>();
+  constructor(layers = emptyLayers()) {
+    this.#at = layers;
+  }
 
   // ---- questions -------------------------------------------------------------------------------------------------
 
   /** The account's own row; undefined once it is deleted. */
   get account(): AccountRow | undefined {
-    for (const row of this.#tables.accounts.values()) return row;
+    for (const row of this.#at.tables.accounts.values()) return row;
     return undefined;
   }
 
   row<T extends AccountTable>(table: T, key: string): AccountTables[T] | undefined {
-    return this.#tables[table].get(key);
+    return this.#at.tables[table].get(key);
   }
 
   rows<T extends AccountTable>(table: T): Iterable<AccountTables[T]> {
-    return this.#tables[table].values();
+    return this.#at.tables[table].values();
   }
 
   count(table: AccountTable): number {
-    return this.#tables[table].size;
+    return this.#at.tables[table].size;
   }
 
-  policiesOfResource(resourceId: ResourceId): ReadonlySet<CompiledPolicy> {
-    return this.#policiesByResource.get(resourceId);
+  policiesOfResource(resourceId: ResourceId): ValueSet<CompiledPolicy> {
+    return this.#at.policiesByResource.get(resourceId);
   }
 
-  policiesOfGroup(groupId: GroupId): ReadonlySet<CompiledPolicy> {
-    return this.#policiesByGroup.get(groupId);
+  policiesOfGroup(groupId: GroupId): ValueSet<CompiledPolicy> {
+    return this.#at.policiesByGroup.get(groupId);
   }
 
   /** The actor's groups with the membership that puts it there. */
   groupsOfActor(actorId: ActorId): ReadonlyMap<GroupId, MembershipId> {
-    return this.#groupsByActor.get(actorId) ?? NO_GROUPS;
+    return this.#at.groupsByActor.get(actorId) ?? NO_GROUPS;
   }
 
-  actorsOfGroup(groupId: GroupId): ReadonlySet<ActorId> {
-    return this.#actorsByGroup.get(groupId);
+  actorsOfGroup(groupId: GroupId): ValueSet<ActorId> {
+    return this.#at.actorsByGroup.get(groupId);
   }
 
-  clientsOfActor(actorId: ActorId): ReadonlySet<ClientId> {
-    return this.#clientsByActor.get(actorId);
+  clientsOfActor(actorId: ActorId): ValueSet<ClientId> {
+    return this.#at.clientsByActor.get(actorId);
   }
 
   /** Clients whose latest connection used the token. */
-  clientsOfToken(tokenId: TokenId): ReadonlySet<ClientId> {
-    return this.#clientsByToken.get(tokenId);
+  clientsOfToken(tokenId: TokenId): ValueSet<ClientId> {
+    return this.#at.clientsByToken.get(tokenId);
   }
 
-  tokensOfIdentity(identityId: IdentityId): ReadonlySet<TokenId> {
-    return this.#tokensByIdentity.get(identityId);
+  tokensOfIdentity(identityId: IdentityId): ValueSet<TokenId> {
+    return this.#at.tokensByIdentity.get(identityId);
   }
 
-  identitiesOfProvider(providerId: ProviderId): ReadonlySet<IdentityId> {
-    return this.#identitiesByProvider.get(providerId);
+  identitiesOfProvider(providerId: ProviderId): ValueSet<IdentityId> {
+    return this.#at.identitiesByProvider.get(providerId);
   }
 
   isServedBySite(resourceId: ResourceId, siteId: SiteId): boolean {
-    return this.#sitesByResource.get(resourceId).has(siteId) && this.#tables.sites.has(siteId);
+    return this.#at.sitesByResource.get(resourceId).has(siteId) && this.#at.tables.sites.has(siteId);
+  }
+
+  /** Whether any site of the account serves it. */
+  isServed(resourceId: ResourceId): boolean {
+    for (const siteId of this.#at.sitesByResource.get(resourceId)) if (this.#at.tables.sites.has(siteId)) return true;
+    return false;
   }
 
   /** Sites of a resource, by id. */
   sitesOfResource(resourceId: ResourceId): readonly SiteRow[] {
     const sites: SiteRow[] = [];
-    for (const siteId of this.#sitesByResource.get(resourceId)) {
-      const site = this.#tables.sites.get(siteId);
+    for (const siteId of this.#at.sitesByResource.get(resourceId)) {
+      const site = this.#at.tables.sites.get(siteId);
       if (site) sites.push(site);
     }
-    return sites.sort((a, b) => (a.id < b.id ? -1 : 1));
+    return sites.sort((a, b) => compareText(a.id, b.id));
   }
 
-  resourcesOfSite(siteId: SiteId): ReadonlySet<ResourceId> {
-    return this.#resourcesBySite.get(siteId);
+  resourcesOfSite(siteId: SiteId): ValueSet<ResourceId> {
+    return this.#at.resourcesBySite.get(siteId);
   }
 
   resource(resourceId: ResourceId): ResourceRow | undefined {
-    return this.#tables.resources.get(resourceId);
+    return this.#at.tables.resources.get(resourceId);
+  }
+
+  /** Clients that ever connected, present or not. */
+  get connectedClients(): ValueSet<ClientId> {
+    return this.#at.connections;
   }
 
   connection(clientId: ClientId): ConnectionFacts | undefined {
-    return this.#connections.get(clientId);
+    return this.#at.connections.get(clientId);
   }
 
   /** Everything that cannot be read now. */
   *faults(): Iterable<StateFault> {
-    for (const faults of this.#faults.values()) yield* faults;
+    for (const faults of this.#at.faults.values()) yield* faults;
   }
 
   /** What could not be read since the last call, to be logged and counted once. */
@@ -155,14 +161,46 @@ export class AccountState {
     return this.#newFaults.splice(0);
   }
 
+  // ---- forks -----------------------------------------------------------------------------------------------------
+
+  /** The account as it is now: it stays so whatever happens here, and may be moved on by itself. Must be released. */
+  fork(): AccountState {
+    return new AccountState(mapLayers(this.#at, (layer) => layer.fork()));
+  }
+
+  /** Of a fork: it must not be used any more. Forks of it may. */
+  release(): void {
+    mapLayers(this.#at, (layer) => {
+      layer.release();
+      return layer;
+    });
+  }
+
+  /** Everything by which the rows of another state of the account differ. Between a state and its forks it costs what differs. */
+  deltaTo(later: AccountState): StateDelta {
+    return byTable((table) => {
+      const before = this.#at.tables[table] as LayeredMap<string, AccountTables[AccountTable]>;
+      const after = later.#at.tables[table] as LayeredMap<string, AccountTables[AccountTable]>;
+      return [...before.differingKeys(after)]
+        .map((key) => ({ before: before.get(key), after: after.get(key) }))
+        .filter((row) => !sameValue(row.before, row.after));
+    }) as StateDelta;
+  }
+
+  /** Clients whose latest connection is another one there. */
+  reconnectedIn(later: AccountState): ClientId[] {
+    const [before, after] = [this.#at.connections, later.#at.connections];
+    return [...before.differingKeys(after)].filter((id) => !sameValue(before.get(id), after.get(id)));
+  }
+
   // ---- steps -----------------------------------------------------------------------------------------------------
 
   /** Replaces what is known of a client's connection (D13). */
   setConnection(facts: ConnectionFacts): void {
-    const old = this.#connections.get(facts.clientId);
-    if (old) this.#clientsByToken.delete(old.tokenId, facts.clientId);
-    this.#connections.set(facts.clientId, facts);
-    this.#clientsByToken.add(facts.tokenId, facts.clientId);
+    const old = this.#at.connections.get(facts.clientId);
+    if (old) this.#at.clientsByToken.delete(old.tokenId, facts.clientId);
+    this.#at.connections.set(facts.clientId, facts);
+    this.#at.clientsByToken.add(facts.tokenId, facts.clientId);
   }
 
   /**
@@ -171,7 +209,7 @@ export class AccountState {
    * Throws UnreadableRowError when a row cannot be identified at all; the state is then unchanged and must be read again.
    */
   apply(changes: readonly Change[]): StateDelta {
-    const step = new Step(this.#tables, this.#faults);
+    const step = new Step(this.#at.tables, this.#at.faults);
     for (const change of changes) {
       if (change.kind === 'truncate') {
         for (const table of change.tables) if (table !== 'flows') step.clear(table);
@@ -184,7 +222,7 @@ export class AccountState {
 
   /** Makes the state equal to `rows` and returns the difference to what it was: hydration and resync (D14). */
   replaceAll(rows: ReadonlyMap<AccountTable, readonly RawRow[]>): StateDelta {
-    const step = new Step(this.#tables, this.#faults);
+    const step = new Step(this.#at.tables, this.#at.faults);
     for (const table of ACCOUNT_TABLES) {
       step.clear(table);
       for (const raw of rows.get(table) ?? []) step.set(table, raw);
@@ -194,22 +232,21 @@ export class AccountState {
 
   /** Makes the state equal to another one of the same account and returns the difference. The other must not be used again. */
   replaceWith(other: AccountState): StateDelta {
-    const step = new Step(this.#tables, this.#faults);
+    const step = new Step(this.#at.tables, this.#at.faults);
     for (const table of ACCOUNT_TABLES) {
       step.clear(table);
-      for (const [key, row] of other.#tables[table])
-        step.put(table, key, row, other.#faults.get(`${table}/${key}`) ?? []);
+      for (const [key, row] of other.#at.tables[table].entries()) step.put(table, key, row, []);
     }
-    for (const [name, faults] of other.#faults) step.faults.set(name, faults);
+    for (const [name, faults] of other.#at.faults.entries()) step.faults.set(name, faults);
     return this.#commit(step);
   }
 
   #commit(step: Step): StateDelta {
     for (const [name, faults] of step.faults) {
       if (faults.length > 0) {
-        if (!sameValue(this.#faults.get(name), faults)) this.#newFaults.push(...faults);
-        this.#faults.set(name, faults);
-      } else this.#faults.delete(name);
+        if (!sameValue(this.#at.faults.get(name), faults)) this.#newFaults.push(...faults);
+        this.#at.faults.set(name, faults);
+      } else this.#at.faults.delete(name);
     }
     const delta = {
       accounts: this.#settle(step, 'accounts'),
@@ -231,14 +268,14 @@ export class AccountState {
   }
 
   #settle<T extends AccountTable>(step: Step, table: T): RowDelta<AccountTables[T]>[] {
-    const map = this.#tables[table];
+    const rows = this.#at.tables[table];
     const deltas: RowDelta<AccountTables[T]>[] = [];
     for (const [key, after] of step.touched(table)) {
-      const before = map.get(key);
+      const before = rows.get(key);
       if (before !== undefined && after !== undefined && sameValue(before, after)) continue; // the old object stays
       if (before === undefined && after === undefined) continue;
-      if (after === undefined) map.delete(key);
-      else map.set(key, after);
+      if (after === undefined) rows.delete(key);
+      else rows.set(key, after);
       deltas.push({ before, after });
     }
     return deltas;
@@ -248,34 +285,43 @@ export class AccountState {
   #reindex(delta: StateDelta): void {
     for (const { before } of delta.policies) if (before) this.#forgetPolicy(before.id);
     for (const { after } of delta.policies) if (after) this.#learnPolicy(after);
-    for (const { before } of delta.memberships) {
-      if (!before) continue;
-      const groups = this.#groupsByActor.get(before.actorId);
-      if (groups?.get(before.groupId) !== before.id) continue;
-      groups.delete(before.groupId);
-      if (groups.size === 0) this.#groupsByActor.delete(before.actorId);
-      this.#actorsByGroup.delete(before.groupId, before.actorId);
+    this.#reindexMemberships(delta.memberships);
+    reindex(delta.resource_sites, this.#at.sitesByResource, (link) => [link.resourceId, link.siteId]);
+    reindex(delta.resource_sites, this.#at.resourcesBySite, (link) => [link.siteId, link.resourceId]);
+    reindex(delta.clients, this.#at.clientsByActor, (client) => [client.actorId, client.id]);
+    reindex(delta.tokens, this.#at.tokensByIdentity, (token) => token.identityId && [token.identityId, token.id]);
+    reindex(delta.identities, this.#at.identitiesByProvider, (identity) => [identity.providerId, identity.id]);
+  }
+
+  /** An actor's groups are replaced as a whole, once per step: forks may hold the old ones. */
+  #reindexMemberships(deltas: StateDelta['memberships']): void {
+    const changed = new Map<ActorId, Map<GroupId, MembershipId>>();
+    const groupsOf = (actorId: ActorId): Map<GroupId, MembershipId> => {
+      const groups = changed.get(actorId) ?? new Map(this.#at.groupsByActor.get(actorId));
+      changed.set(actorId, groups);
+      return groups;
+    };
+    for (const { before } of deltas) {
+      if (!before || groupsOf(before.actorId).get(before.groupId) !== before.id) continue;
+      groupsOf(before.actorId).delete(before.groupId);
+      this.#at.actorsByGroup.delete(before.groupId, before.actorId);
     }
-    for (const { after } of delta.memberships) {
+    for (const { after } of deltas) {
       if (!after) continue;
-      const groups = this.#groupsByActor.get(after.actorId) ?? new Map<GroupId, MembershipId>();
-      groups.set(after.groupId, after.id);
-      this.#groupsByActor.set(after.actorId, groups);
-      this.#actorsByGroup.add(after.groupId, after.actorId);
+      groupsOf(after.actorId).set(after.groupId, after.id);
+      this.#at.actorsByGroup.add(after.groupId, after.actorId);
     }
-    reindex(delta.resource_sites, this.#sitesByResource, (link) => [link.resourceId, link.siteId]);
-    reindex(delta.resource_sites, this.#resourcesBySite, (link) => [link.siteId, link.resourceId]);
-    reindex(delta.clients, this.#clientsByActor, (client) => [client.actorId, client.id]);
-    reindex(delta.tokens, this.#tokensByIdentity, (token) => token.identityId && [token.identityId, token.id]);
-    reindex(delta.identities, this.#identitiesByProvider, (identity) => [identity.providerId, identity.id]);
+    for (const [actorId, groups] of changed) {
+      if (groups.size === 0) this.#at.groupsByActor.delete(actorId);
+      else this.#at.groupsByActor.set(actorId, groups);
+    }
   }
 
   #forgetPolicy(id: PolicyId): void {
-    const policy = this.#policies.get(id);
-    if (!policy) return;
-    this.#policies.delete(id);
-    this.#policiesByGroup.delete(policy.row.groupId, policy);
-    this.#policiesByResource.delete(policy.row.resourceId, policy);
+    const policy = this.#at.policies.get(id) as CompiledPolicy; // every row has one
+    this.#at.policies.delete(id);
+    this.#at.policiesByGroup.delete(policy.row.groupId, policy);
+    this.#at.policiesByResource.delete(policy.row.resourceId, policy);
   }
 
   #learnPolicy(row: PolicyRow): void {
@@ -284,9 +330,9 @@ export class AccountState {
       // An unreadable list was reported with its row; a part that cannot be met is found only here (D15).
       for (const fault of policy.conditions.faults) this.#newFaults.push({ ...fault, table: 'policies', key: row.id });
     }
-    this.#policies.set(row.id, policy);
-    this.#policiesByGroup.add(row.groupId, policy);
-    this.#policiesByResource.add(row.resourceId, policy);
+    this.#at.policies.set(row.id, policy);
+    this.#at.policiesByGroup.add(row.groupId, policy);
+    this.#at.policiesByResource.add(row.resourceId, policy);
   }
 }
 
@@ -295,11 +341,11 @@ const NO_GROUPS: ReadonlyMap<GroupId, MembershipId> = new Map();
 /** Collects what a step wants each key to become, without changing anything: a step that throws leaves no trace. */
 class Step {
   readonly faults = new Map<string, readonly StateFault[]>();
-  readonly #wanted: WantedMaps = emptyTables();
+  readonly #wanted = byTable(() => new Map<string, never>()) as WantedMaps;
 
   constructor(
     private readonly tables: TableMaps,
-    private readonly knownFaults: ReadonlyMap<string, readonly StateFault[]>,
+    private readonly knownFaults: LayeredMap<string, readonly StateFault[]>,
   ) {}
 
   touched<T extends AccountTable>(table: T): Iterable<[string, AccountTables[T] | undefined]> {
@@ -310,7 +356,8 @@ class Step {
     const wanted = this.#wanted[table];
     for (const key of wanted.keys()) this.#remove(table, key);
     for (const key of this.tables[table].keys()) this.#remove(table, key);
-    for (const [fault] of this.knownFaults.values()) if (fault?.table === table) this.#remove(table, fault.key);
+    for (const fault of [...this.knownFaults.values()].flat())
+      if (fault.table === table) this.#remove(table, fault.key);
   }
 
   change(table: AccountTable, change: RowChange): void {
@@ -346,13 +393,40 @@ class Step {
   }
 }
 
-function emptyTables<Maps>(): Maps {
-  return Object.fromEntries(ACCOUNT_TABLES.map((table) => [table, new Map()])) as Maps;
+function emptyLayers() {
+  return {
+    tables: byTable(() => new LayeredMap<string, never>()) as TableMaps,
+    faults: new LayeredMap<string, readonly StateFault[]>(),
+    policies: new LayeredMap<PolicyId, CompiledPolicy>(),
+    groupsByActor: new LayeredMap<ActorId, ReadonlyMap<GroupId, MembershipId>>(),
+    actorsByGroup: new LayeredMultiMap<GroupId, ActorId>(),
+    policiesByGroup: new LayeredMultiMap<GroupId, CompiledPolicy>(),
+    policiesByResource: new LayeredMultiMap<ResourceId, CompiledPolicy>(),
+    sitesByResource: new LayeredMultiMap<ResourceId, SiteId>(),
+    resourcesBySite: new LayeredMultiMap<SiteId, ResourceId>(),
+    clientsByActor: new LayeredMultiMap<ActorId, ClientId>(),
+    tokensByIdentity: new LayeredMultiMap<IdentityId, TokenId>(),
+    identitiesByProvider: new LayeredMultiMap<ProviderId, IdentityId>(),
+    connections: new LayeredMap<ClientId, ConnectionFacts>(),
+    clientsByToken: new LayeredMultiMap<TokenId, ClientId>(),
+  };
+}
+
+type Layer = { fork(): Layer; release(): void };
+
+/** Does the same to every layer, those of the tables included. */
+function mapLayers({ tables, ...others }: Layers, change: (layer: Layer) => Layer): Layers {
+  const changed = Object.fromEntries(Object.entries<Layer>(others).map(([name, layer]) => [name, change(layer)]));
+  return { ...changed, tables: byTable((table) => change(tables[table])) } as Layers;
+}
+
+function byTable<Value>(make: (table: AccountTable) => Value): { readonly [T in AccountTable]: Value } {
+  return Object.fromEntries(ACCOUNT_TABLES.map((table) => [table, make(table)])) as { [T in AccountTable]: Value };
 }
 
 function reindex<Row, Key, Value>(
   deltas: readonly RowDelta<Row>[],
-  index: MultiMap<Key, Value>,
+  index: LayeredMultiMap<Key, Value>,
   entry: (row: Row) => readonly [Key, Value] | null,
 ): void {
   for (const { before } of deltas) {

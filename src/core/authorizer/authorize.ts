@@ -5,8 +5,15 @@
 import type { ClientId, GatewayId, MembershipId, PolicyId, ResourceId, TokenId } from '../model/ids.js';
 import type { ClientRow, TokenRow } from '../model/rows.js';
 import type { EpochMs } from '../model/time.js';
+import { compareText } from '../support/compare-text.js';
 import type { AccountState, CompiledPolicy } from './account-state.js';
-import { evaluate, type ConditionInput, type ConditionProperty } from './conditions.js';
+import {
+  conditionInput,
+  conformsUntil,
+  violations,
+  type ConditionInput,
+  type ConditionProperty,
+} from './conditions.js';
 
 /** Who asks: a client with the facts of its latest connection. Valid for one state; make it again after a change. */
 export interface Subject {
@@ -42,7 +49,7 @@ export interface Allowed {
 
 export interface Denied {
   readonly verdict: 'deny';
-  /** `not-found`: no policy of any group of the actor names the resource. */
+  /** `not-found`: no policy of any group of the actor names the resource. `site-not-served`: no site, or not this gateway's, serves it. */
   readonly reason: 'not-found' | 'forbidden' | 'site-not-served' | SubjectProblem;
   /** With `forbidden`: what was violated, in order of evaluation, without repeats. */
   readonly violated: readonly ConditionProperty[];
@@ -71,51 +78,46 @@ export function subjectOf(state: AccountState, clientId: ClientId, now: EpochMs)
   if (identity !== null && state.row('auth_providers', identity.providerId)?.disabledAt !== null)
     return 'provider-disabled';
 
-  const { region, remoteIp } = facts;
-  return {
-    client,
-    token,
-    input: { region, remoteIp, providerId: identity?.providerId ?? null, verifiedAt: client.verifiedAt },
-  };
+  return { client, token, input: conditionInput(facts, identity?.providerId ?? null, client.verifiedAt) };
 }
 
 /**
  * Picks the conforming policy that lasts longest; ties go to the smaller id. A grant never outlives its policy's window
- * or the token (AUTH-2).
+ * or the token (AUTH-2). Which gateway serves the resource is not looked at.
  */
 export function authorize(state: AccountState, subject: Subject, resourceId: ResourceId, now: EpochMs): Decision {
-  if (!state.resource(resourceId)) return deny('not-found');
+  if (!state.resource(resourceId)) return NOT_FOUND;
   const groups = state.groupsOfActor(subject.client.actorId);
 
-  let best: { policy: CompiledPolicy; membershipId: MembershipId; until: EpochMs } | undefined;
-  let violating: { id: PolicyId; violated: readonly ConditionProperty[] }[] | undefined;
+  let best: CompiledPolicy | undefined;
+  let bestUntil: EpochMs = -Infinity;
+  let isNamed = false;
   for (const policy of state.policiesOfResource(resourceId)) {
-    const membershipId = groups.get(policy.row.groupId);
-    if (membershipId === undefined || policy.row.disabledAt !== null) continue;
-    const result = evaluate(policy.conditions, subject.input, now);
-    if (!result.holds) {
-      (violating ??= []).push({ id: policy.row.id, violated: result.violated });
-      continue;
-    }
-    const until = result.until ?? Infinity;
-    if (!best || until > best.until || (until === best.until && policy.row.id < best.policy.row.id)) {
-      best = { policy, membershipId, until };
-    }
+    if (policy.row.disabledAt !== null || !groups.has(policy.row.groupId)) continue;
+    isNamed = true;
+    const until = conformsUntil(policy.conditions, subject.input, now);
+    if (until === undefined || until < bestUntil) continue;
+    if (best && until === bestUntil && best.row.id < policy.row.id) continue;
+    best = policy;
+    bestUntil = until;
   }
 
-  if (best) {
-    const until = Math.min(best.until, subject.token.expiresAt ?? Infinity);
-    return {
-      verdict: 'allow',
-      policyId: best.policy.row.id,
-      membershipId: best.membershipId,
-      tokenId: subject.token.id,
-      until: until === Infinity ? null : until,
-    };
-  }
-  if (!violating) return deny('not-found');
-  violating.sort((a, b) => (a.id < b.id ? -1 : 1));
-  return deny('forbidden', [...new Set(violating.flatMap((policy) => policy.violated))]);
+  const membershipId = best && groups.get(best.row.groupId);
+  if (!best || membershipId === undefined) return isNamed ? forbidden(state, subject, resourceId, now) : NOT_FOUND;
+  const until = Math.min(bestUntil, subject.token.expiresAt ?? Infinity);
+  return {
+    verdict: 'allow',
+    policyId: best.row.id,
+    membershipId,
+    tokenId: subject.token.id,
+    until: until === Infinity ? null : until,
+  };
+}
+
+/** As `authorize`, and some site must serve the resource: exactly what a client is shown (VIEW-1). */
+export function authorizeAccess(state: AccountState, subject: Subject, resourceId: ResourceId, now: EpochMs): Decision {
+  const decision = authorize(state, subject, resourceId, now);
+  return decision.verdict === 'deny' || state.isServed(resourceId) ? decision : SITE_NOT_SERVED;
 }
 
 /** Whether this gateway may let this client through to this resource now: the whole of D17. */
@@ -127,7 +129,7 @@ export function authorizeFlow(
   now: EpochMs,
 ): Decision {
   const gateway = state.row('gateways', gatewayId);
-  if (!gateway || !state.isServedBySite(resourceId, gateway.siteId)) return deny('site-not-served');
+  if (!gateway || !state.isServedBySite(resourceId, gateway.siteId)) return SITE_NOT_SERVED;
   const subject = subjectOf(state, clientId, now);
   return typeof subject === 'string' ? deny(subject) : authorize(state, subject, resourceId, now);
 }
@@ -141,6 +143,19 @@ export function candidateResources(state: AccountState, client: ClientRow): Set<
     }
   }
   return candidates;
+}
+
+const NOT_FOUND = deny('not-found');
+const SITE_NOT_SERVED = deny('site-not-served');
+
+function forbidden(state: AccountState, subject: Subject, resourceId: ResourceId, now: EpochMs): Denied {
+  const groups = state.groupsOfActor(subject.client.actorId);
+  const violating = [...state.policiesOfResource(resourceId)]
+    .filter(({ row }) => row.disabledAt === null && groups.has(row.groupId))
+    .sort((a, b) => compareText(a.row.id, b.row.id));
+  return deny('forbidden', [
+    ...new Set(violating.flatMap(({ conditions }) => violations(conditions, subject.input, now))),
+  ]);
 }
 
 function deny(reason: Denied['reason'], violated: readonly ConditionProperty[] = []): Denied {

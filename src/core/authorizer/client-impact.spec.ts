@@ -40,6 +40,15 @@ describe('clientImpacts', () => {
   const impactOf = (...changes: Change[]): ClientImpact | undefined =>
     clientImpacts(state.apply(changes), state, new Set([CLIENT])).get(CLIENT);
 
+  it('a group larger than the crowd is met by looking at the crowd: members are marked, others are not', () => {
+    const others = ['a', 'b', 'c'].map((name) => aMembership({ id: idOf(`m${name}`), actorId: idOf(`actor${name}`) }));
+    const stranger = aClient({ id: idOf<ClientId>('other'), actorId: idOf('other') });
+    const gone = idOf<ClientId>('gone');
+    state.apply([...others.map((row) => inserted('memberships', row)), inserted('clients', stranger)]);
+    const delta = state.apply([deleted('policies', aPolicy())]);
+    expect([...clientImpacts(delta, state, new Set([gone, stranger.id, CLIENT])).keys()]).toEqual([CLIENT]);
+  });
+
   it.each<[string, Change[]]>([
     ['the account is disabled', [updated('accounts', anAccount(), anAccount({ disabledAt: MONDAY_9 }))]],
     ['the account is deleted', [deleted('accounts', anAccount())]],

@@ -1,11 +1,13 @@
 /**
- * Which connected clients a step may concern, and what each must look at again. Errs towards more: a client that looks
- * and finds nothing different pushes nothing. Cost follows what was touched, never the size of the account (D16).
+ * Which clients a step may concern, and what each must look at again. Errs towards more: a client that looks and finds
+ * nothing different pushes nothing. Cost follows what was touched, never the size of the account (D16).
  */
+import type { EpochMs } from '../model/time.js';
 import type { ActorId, ClientId, GroupId, IdentityId, ResourceId } from '../model/ids.js';
+import type { ValueSet } from '../support/layered-multi-map.js';
 import { sameValue } from '../support/same-value.js';
 import type { AccountState } from './account-state.js';
-import type { StateDelta } from './state-delta.js';
+import { bothRows, eitherRow, type StateDelta } from './state-delta.js';
 
 /** How a client's socket must end; the first that applies, in this order (decisions section 5). */
 export type ClientEnding = 'refused-on-retry' | 'client-deleted' | 'token-deleted';
@@ -22,30 +24,30 @@ export interface ClientImpact {
   ending: ClientEnding | undefined;
 }
 
-/** @param live clients with a channel here; only they get an impact. */
+/** @param live those who want to hear, such as clients with a channel here; only they get an impact. */
 export function clientImpacts(
   delta: StateDelta,
   state: AccountState,
-  live: ReadonlySet<ClientId>,
+  live: ValueSet<ClientId>,
 ): Map<ClientId, ClientImpact> {
   const impacts = new Map<ClientId, ClientImpact>();
   if (live.size === 0) return impacts;
 
-  const on = (clientId: ClientId, mark: (impact: ClientImpact) => void): void => {
+  const on = (clientId: ClientId, mark: Mark): void => {
     if (!live.has(clientId)) return;
     let impact = impacts.get(clientId);
     if (!impact) impacts.set(clientId, (impact = noImpact()));
     mark(impact);
   };
-  const onActor = (actorId: ActorId, mark: (impact: ClientImpact) => void): void => {
+  const onActor = (actorId: ActorId, mark: Mark): void => {
     for (const clientId of state.clientsOfActor(actorId)) on(clientId, mark);
   };
-  const onIdentity = (identityId: IdentityId, mark: (impact: ClientImpact) => void): void => {
+  const onIdentity = (identityId: IdentityId, mark: Mark): void => {
     for (const tokenId of state.tokensOfIdentity(identityId)) {
       for (const clientId of state.clientsOfToken(tokenId)) on(clientId, mark);
     }
   };
-  const onGroup = (groupId: GroupId, mark: (impact: ClientImpact) => void): void => {
+  const onGroup = (groupId: GroupId, mark: Mark): void => {
     const members = state.actorsOfGroup(groupId);
     if (members.size <= live.size) {
       for (const actorId of members) onActor(actorId, mark);
@@ -61,56 +63,44 @@ export function clientImpacts(
   };
 
   for (const { before, after } of delta.accounts) {
-    const isEnabled = after?.disabledAt === null;
-    if (!isEnabled) for (const id of live) on(id, end('refused-on-retry'));
-    else if (!sameValue(before?.config, after.config)) for (const id of live) on(id, lookAtInterface);
+    const mark = switched(before, after);
+    if (mark) for (const id of live) on(id, mark);
+    if (!sameValue(before?.config, after?.config)) for (const id of live) on(id, lookAtInterface);
   }
   for (const { before, after } of delta.actors) {
-    if (after?.disabledAt === null) continue;
-    if (before) onActor(before.id, end('refused-on-retry'));
+    const mark = switched(before, after);
+    if (mark) onActor(eitherRow({ before, after }).id, mark);
   }
   for (const { before, after } of delta.auth_providers) {
-    if (!before || after?.disabledAt === null) continue;
-    for (const identityId of state.identitiesOfProvider(before.id)) onIdentity(identityId, end('refused-on-retry'));
+    const mark = switched(before, after);
+    if (!mark) continue;
+    for (const id of state.identitiesOfProvider(eitherRow({ before, after }).id)) onIdentity(id, mark);
   }
   for (const { before, after } of delta.identities) {
-    if (before && !after) onIdentity(before.id, end('refused-on-retry'));
-    else if (before && after) onIdentity(after.id, lookAtEverything);
+    onIdentity(eitherRow({ before, after }).id, after ? lookAtEverything : end('refused-on-retry'));
   }
   for (const { before, after } of delta.clients) {
-    if (before && !after) on(before.id, end(isGone(state, before.actorId) ? 'refused-on-retry' : 'client-deleted'));
-    else if (after) {
-      on(after.id, lookAtEverything);
-      if (before?.ipv4 !== after.ipv4 || before.ipv6 !== after.ipv6) on(after.id, lookAtInterface);
+    const { id, actorId } = eitherRow({ before, after });
+    if (!after) {
+      on(id, end(isGone(state, actorId) ? 'refused-on-retry' : 'client-deleted'));
+      continue;
     }
+    on(id, lookAtEverything);
+    if (before?.ipv4 !== after.ipv4 || before.ipv6 !== after.ipv6) on(id, lookAtInterface);
   }
   for (const { before, after } of delta.tokens) {
-    const token = after ?? before;
-    if (!token) continue;
+    const token = eitherRow({ before, after });
     const bearerGone =
       (token.actorId !== null && isGone(state, token.actorId)) ||
       (token.identityId !== null && !state.row('identities', token.identityId));
     const mark = after ? lookAtToken : end(bearerGone ? 'refused-on-retry' : 'token-deleted');
     for (const clientId of state.clientsOfToken(token.id)) on(clientId, mark);
   }
-  for (const { before, after } of delta.memberships) {
-    for (const row of [before, after]) if (row) onActor(row.actorId, lookAtEverything);
-  }
-  for (const { before, after } of delta.policies) {
-    for (const row of [before, after]) if (row) onGroup(row.groupId, lookAt(row.resourceId));
-  }
-  for (const { before, after } of delta.resources) {
-    const row = after ?? before;
-    if (row) onResource(row.id);
-  }
-  for (const { before, after } of delta.resource_sites) {
-    const row = after ?? before;
-    if (row) onResource(row.resourceId);
-  }
-  for (const { before, after } of delta.sites) {
-    const row = after ?? before;
-    if (row) for (const resourceId of state.resourcesOfSite(row.id)) onResource(resourceId);
-  }
+  for (const row of delta.memberships.flatMap(bothRows)) onActor(row.actorId, lookAtEverything);
+  for (const row of delta.policies.flatMap(bothRows)) onGroup(row.groupId, lookAt(row.resourceId));
+  for (const row of delta.resources) onResource(eitherRow(row).id);
+  for (const row of delta.resource_sites) onResource(eitherRow(row).resourceId);
+  for (const row of delta.sites) for (const id of state.resourcesOfSite(eitherRow(row).id)) onResource(id);
   return impacts;
 }
 
@@ -126,6 +116,18 @@ export function mergeImpact(impact: ClientImpact, more: ClientImpact): void {
   for (const resourceId of more.resources) impact.resources.add(resourceId);
   impact.ending ??= more.ending;
 }
+
+interface Switchable {
+  readonly disabledAt: EpochMs | null;
+}
+
+/** Who depends on something that was switched off, or is gone, ends; on or made anew, everything may differ. */
+function switched(before: Switchable | undefined, after: Switchable | undefined): Mark | undefined {
+  if (after?.disabledAt !== null) return end('refused-on-retry');
+  return before?.disabledAt === null ? undefined : lookAtEverything;
+}
+
+type Mark = (impact: ClientImpact) => void;
 
 const lookAtEverything = (impact: ClientImpact): void => {
   impact.everything = true;

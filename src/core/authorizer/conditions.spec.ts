@@ -1,7 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { ProviderId } from '../model/ids.js';
 import type { ConditionSource } from '../model/rows.js';
-import { compileConditions, evaluate, faults, nextTransition, type ConditionInput } from './conditions.js';
+import { compileConditions, conditionInput, conformsUntil, nextTransition, violations } from './conditions.js';
 
 const OKTA = 'a0000000-0000-4000-8000-00000000000a' as ProviderId;
 const OTHER = 'b0000000-0000-4000-8000-00000000000b' as ProviderId;
@@ -14,7 +14,14 @@ const condition = (property: string, operator: string, ...values: string[]): Con
   operator,
   values,
 });
-const aClient = (over: Partial<ConditionInput> = {}): ConditionInput => ({
+interface Facts {
+  readonly region: string | null;
+  readonly remoteIp: string | null;
+  readonly providerId: ProviderId | null;
+  readonly verifiedAt: number | null;
+}
+
+const aClient = (over: Partial<Facts> = {}): Facts => ({
   region: 'US',
   remoteIp: '10.1.2.3',
   providerId: OKTA,
@@ -23,14 +30,19 @@ const aClient = (over: Partial<ConditionInput> = {}): ConditionInput => ({
 });
 
 function verdict(source: readonly ConditionSource[] | 'unreadable', client = aClient(), now = fridayNoon) {
-  return evaluate(compileConditions(source), client, now);
+  const compiled = compileConditions(source);
+  const input = conditionInput(client, client.providerId, client.verifiedAt);
+  const until = conformsUntil(compiled, input, now);
+  return until === undefined
+    ? { holds: false, violated: violations(compiled, input, now) }
+    : { holds: true, until: until === Infinity ? null : until };
 }
 
 describe('one condition (domain 2.2)', () => {
   const region = 'remote_ip_location_region';
   const time = 'current_utc_datetime';
 
-  it.each<[ConditionSource, Partial<ConditionInput>, boolean]>([
+  it.each<[ConditionSource, Partial<Facts>, boolean]>([
     [condition(region, 'is_in', 'US', 'CA'), {}, true],
     [condition(region, 'is_in', ' US '), {}, true],
     [condition(region, 'is_in', 'CA'), {}, false],
@@ -192,7 +204,7 @@ describe('faults', () => {
       condition('remote_ip', 'is_in_cidr', 'rubbish'),
       condition('current_utc_datetime', 'is_in_day_of_week_time_ranges', 'F/22-6/UTC'),
     ]);
-    expect(faults(compiled)).toEqual([
+    expect(compiled.faults).toEqual([
       { part: 'conditions[1]', problem: 'unknown property "phase_of_moon"' },
       { part: 'conditions[2]', problem: 'remote_ip: unknown operator "is_in"' },
       { part: 'conditions[3]', problem: 'remote_ip: "rubbish" is not an IP address or network' },
@@ -204,11 +216,11 @@ describe('faults', () => {
   });
 
   it('are none for conditions that are merely violated, or can never hold', () => {
-    const compiled = compileConditions([
+    const list = [
       condition('remote_ip_location_region', 'is_in'),
       condition('current_utc_datetime', 'is_in_day_of_week_time_ranges', 'F//UTC'),
-    ]);
-    expect(faults(compiled)).toEqual([]);
-    expect(evaluate(compiled, aClient(), fridayNoon)).toMatchObject({ holds: false });
+    ];
+    expect(compileConditions(list).faults).toEqual([]);
+    expect(verdict(list)).toMatchObject({ holds: false });
   });
 });

@@ -8,17 +8,29 @@ import { REGION_CODES } from '../model/country-codes.js';
 import { isUuid, type ProviderId } from '../model/ids.js';
 import type { ConditionSource } from '../model/rows.js';
 import type { EpochMs } from '../model/time.js';
-import { contains, IPV4_MAPPED, parseAddress, parseRange, unmapped, type IpRange } from './ip-ranges.js';
-import { InvalidTimeWindowError, parseTimeWindows, WindowSchedule } from './time-windows.js';
+import type { ConnectionFacts } from '../model/connection-facts.js';
+import { IpRangeSet } from './ip-range-set.js';
+import {
+  contains,
+  IPV4_MAPPED,
+  parseAddress,
+  parseRange,
+  unmapped,
+  type IpAddress,
+  type IpRange,
+} from './ip-ranges.js';
+import { parseTimeWindows, WindowSchedule } from './time-windows.js';
 
 /** As on the wire, in `violated_properties`. */
 export type ConditionProperty =
   'remote_ip_location_region' | 'remote_ip' | 'provider_id' | 'current_utc_datetime' | 'client_verified';
 
-/** What conditions may look at. Null is unknown; for `providerId` it is a session without identity. */
+/** What conditions may look at: facts of a client's latest connection, read once (see conditionInput). Null is unknown. */
 export interface ConditionInput {
+  /** ISO 3166-1 alpha-2, one we know. */
   readonly region: string | null;
-  readonly remoteIp: string | null;
+  readonly address: IpAddress | null;
+  /** Null: a session without identity. */
   readonly providerId: ProviderId | null;
   readonly verifiedAt: EpochMs | null;
 }
@@ -26,67 +38,90 @@ export interface ConditionInput {
 /** Made by compileConditions, read by the functions below. Time windows inside remember their last answer. */
 export interface CompiledConditions {
   readonly conditions: readonly CompiledCondition[];
-  /** True when no client can ever satisfy them: something in them could not be read. */
-  readonly isHopeless: boolean;
+  /** Every part that denies because it could not be read; any at all, and no client can ever satisfy the whole. */
   readonly faults: readonly RowFault[];
 }
 
-interface CompiledCondition {
+export interface CompiledCondition {
+  readonly source: ConditionSource;
   /** Undefined when it is no property we know: it denies, but has no name on the wire. */
   readonly property: ConditionProperty | undefined;
+  /** Why it can never hold: something in it could not be read. */
+  readonly problem: string | undefined;
   /** How long it holds: undefined is not at all, Infinity is without end of its own. */
   readonly holdsUntil: (input: ConditionInput, now: EpochMs) => EpochMs | undefined;
   readonly schedule: WindowSchedule | undefined;
 }
 
-export type Conformance =
-  | { readonly holds: true; readonly until: EpochMs | null }
-  | { readonly holds: false; readonly violated: readonly ConditionProperty[] };
+/** A region that is no country we know, and an address that is none, are as unknown as a missing one (S9). */
+export function conditionInput(
+  { region, remoteIp }: Pick<ConnectionFacts, 'region' | 'remoteIp'>,
+  providerId: ProviderId | null,
+  verifiedAt: EpochMs | null,
+): ConditionInput {
+  return {
+    region: region !== null && REGION_CODES.has(region) ? region : null,
+    address: remoteIp === null ? null : (parseAddress(remoteIp) ?? null),
+    providerId,
+    verifiedAt,
+  };
+}
 
 export function compileConditions(source: readonly ConditionSource[] | 'unreadable'): CompiledConditions {
-  if (source === 'unreadable') return { conditions: [], isHopeless: true, faults: [UNREADABLE] };
-  const compiled = source.map(compileCondition);
-  const faults = compiled.flatMap(({ problem }, index) =>
+  if (source === 'unreadable') return { conditions: [], faults: [UNREADABLE] };
+  const conditions = source.map(compileCondition);
+  const faults = conditions.flatMap(({ problem }, index) =>
     problem === undefined ? [] : [{ part: `conditions[${index}]`, problem }],
   );
-  return { conditions: compiled.map(({ condition }) => condition), isHopeless: faults.length > 0, faults };
+  return { conditions, faults };
 }
 
 /**
- * Every condition must hold. `until` is the last instant at which the earliest ending time window holds, null without
- * time windows; where the clock is set back it can lie beyond the next transition, so wait for both. Violated
- * properties are named once, in the order of the list; a property already violated is not looked at again.
+ * The last instant at which every condition holds if nothing but time changes: the end of the earliest ending window,
+ * Infinity without windows, undefined when one does not hold now. Where the clock is set back, the next transition can
+ * come before it, so wait for both.
  */
-export function evaluate(compiled: CompiledConditions, input: ConditionInput, now: EpochMs): Conformance {
-  const violated: ConditionProperty[] = [];
+export function conformsUntil(
+  { conditions, faults }: CompiledConditions,
+  input: ConditionInput,
+  now: EpochMs,
+): EpochMs | undefined {
+  if (faults.length > 0) return undefined;
   let until = Infinity;
-  for (const { property, holdsUntil } of compiled.conditions) {
-    if (property === undefined || violated.includes(property)) continue;
+  for (const { holdsUntil } of conditions) {
     const end = holdsUntil(input, now);
-    if (end === undefined) violated.push(property);
-    else until = Math.min(until, end);
+    if (end === undefined) return undefined;
+    if (end < until) until = end;
   }
-  if (compiled.isHopeless || violated.length > 0) return { holds: false, violated };
-  return { holds: true, until: until === Infinity ? null : until };
+  return until;
+}
+
+/** What is violated now, named once, in the order of the list. Also empty when what denies has no name on the wire. */
+export function violations(
+  { conditions }: CompiledConditions,
+  input: ConditionInput,
+  now: EpochMs,
+): readonly ConditionProperty[] {
+  const violated = new Set<ConditionProperty>();
+  for (const { property, holdsUntil } of conditions) {
+    if (property !== undefined && holdsUntil(input, now) === undefined) violated.add(property);
+  }
+  return [...violated];
 }
 
 /**
- * The first instant after `now` at which time alone can change what `evaluate` says of any client: a window opens, or
- * the end of one has passed (ends are inclusive, so 1 ms after it). Undefined: never, without another change.
+ * The first instant after `now` at which time alone can change what `conformsUntil` says of any client: a window opens,
+ * or the end of one has passed (ends are inclusive, so 1 ms after it). Undefined: never, without another change.
  */
-export function nextTransition(compiled: CompiledConditions, now: EpochMs): EpochMs | undefined {
-  if (compiled.isHopeless) return undefined;
+export function nextTransition({ conditions, faults }: CompiledConditions, now: EpochMs): EpochMs | undefined {
+  if (faults.length > 0) return undefined;
   let next = Infinity;
-  for (const { schedule } of compiled.conditions) next = Math.min(next, schedule?.nextChange(now) ?? Infinity);
+  for (const { schedule } of conditions) next = Math.min(next, schedule?.nextChange(now) ?? Infinity);
   return next === Infinity ? undefined : next;
 }
 
-/** What `doctor` tells the policy's author: every part that denies because it could not be read. */
-export function faults(compiled: CompiledConditions): readonly RowFault[] {
-  return compiled.faults;
-}
-
-const UNREADABLE: RowFault = { part: 'conditions', problem: 'not a list of {property, operator, values}' };
+/** What is wrong with a list of which nothing can be read. */
+export const UNREADABLE: RowFault = { part: 'conditions', problem: 'not a list of {property, operator, values}' };
 
 type HoldsUntil = CompiledCondition['holdsUntil'];
 type Compiler = (operator: string, values: readonly string[]) => HoldsUntil | WindowSchedule;
@@ -94,12 +129,10 @@ type Compiler = (operator: string, values: readonly string[]) => HoldsUntil | Wi
 /** A condition that always violates; the message is for its author. */
 class BadConditionError extends Error {}
 
-function compileCondition(source: ConditionSource): { condition: CompiledCondition; problem: string | undefined } {
+/** Whatever goes wrong while a condition is compiled, also a fault of ours, makes it one that denies: doubt is denial. */
+function compileCondition(source: ConditionSource): CompiledCondition {
   const compile = COMPILERS.get(source.property);
-  if (!compile) {
-    const condition = { property: undefined, holdsUntil: never, schedule: undefined };
-    return { condition, problem: `unknown property ${excerpt(source.property)}` };
-  }
+  if (!compile) return denying(source, undefined, `unknown property ${excerpt(source.property)}`);
   const property = source.property as ConditionProperty; // it is a key of COMPILERS
   try {
     const compiled = compile(
@@ -107,17 +140,17 @@ function compileCondition(source: ConditionSource): { condition: CompiledConditi
       source.values.map((value) => value.trim()),
     );
     if (!(compiled instanceof WindowSchedule)) {
-      return { condition: { property, holdsUntil: compiled, schedule: undefined }, problem: undefined };
+      return { source, property, problem: undefined, holdsUntil: compiled, schedule: undefined };
     }
     const holdsUntil: HoldsUntil = (_input, now) => endOf(compiled, now);
-    return { condition: { property, holdsUntil, schedule: compiled }, problem: undefined };
+    return { source, property, problem: undefined, holdsUntil, schedule: compiled };
   } catch (error) {
-    if (!(error instanceof BadConditionError || error instanceof InvalidTimeWindowError)) throw error;
-    return {
-      condition: { property, holdsUntil: never, schedule: undefined },
-      problem: `${property}: ${error.message}`,
-    };
+    return denying(source, property, `${property}: ${(error as Error).message}`);
   }
+}
+
+function denying(source: ConditionSource, property: ConditionProperty | undefined, problem: string): CompiledCondition {
+  return { source, property, problem, holdsUntil: never, schedule: undefined };
 }
 
 const COMPILERS: ReadonlyMap<string, Compiler> = new Map<ConditionProperty, Compiler>([
@@ -140,13 +173,13 @@ function endOf(schedule: WindowSchedule, now: EpochMs): EpochMs | undefined {
   return verdict.isOpen ? verdict.until : undefined;
 }
 
-/** A region that is no country we know is as unknown as none: both operators are violated. */
+/** An unknown region violates both operators. */
 function compileRegion(operator: string, values: readonly string[]): HoldsUntil {
   const isWanted = wantsMember(operator, 'is_in', 'is_not_in');
   const regions = new Set(
     values.map((value) => mustParse(value, 'a country code', (text) => REGION_CODES.has(text) && text)),
   );
-  return endless(({ region }) => region !== null && REGION_CODES.has(region) && regions.has(region) === isWanted);
+  return endless(({ region }) => region !== null && regions.has(region) === isWanted);
 }
 
 /**
@@ -155,13 +188,14 @@ function compileRegion(operator: string, values: readonly string[]): HoldsUntil 
  */
 function compileRemoteIp(operator: string, values: readonly string[]): HoldsUntil {
   const isWanted = wantsMember(operator, 'is_in_cidr', 'is_not_in_cidr');
-  const ranges = values.map((value) => mustParse(value, 'an IP address or network', parseConditionRange));
-  return endless(({ remoteIp }) => {
-    const address = remoteIp === null ? undefined : parseAddress(remoteIp);
-    if (!address) return false;
-    if (isWanted) return ranges.some((range) => contains(range, address));
+  const ranges = new IpRangeSet(
+    values.map((value) => mustParse(value, 'an IP address or network', parseConditionRange)),
+  );
+  if (isWanted) return endless(({ address }) => address !== null && ranges.has(address));
+  return endless(({ address }) => {
+    if (address === null || ranges.has(address)) return false;
     const inner = unmapped(address);
-    return !ranges.some((range) => contains(range, address) || (inner !== undefined && contains(range, inner)));
+    return inner === undefined || !ranges.has(inner);
   });
 }
 

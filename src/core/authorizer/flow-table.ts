@@ -7,7 +7,7 @@ import type { ResourceShape } from '../model/flow.js';
 import type { EpochMs } from '../model/time.js';
 import { MultiMap } from '../support/multi-map.js';
 import type { AccountState } from './account-state.js';
-import type { StateDelta } from './state-delta.js';
+import { bothRows, eitherRow, type StateDelta } from './state-delta.js';
 
 /** Why the pair is let through now, and until when. Replaced as a whole when the reason moves. */
 export interface Grant {
@@ -113,26 +113,21 @@ export class FlowTable {
 
     if (delta.accounts.some(({ before, after }) => before?.disabledAt !== after?.disabledAt))
       touch(this.#byPair.values());
-    for (const { before, after } of delta.actors) touchClients(state.clientsOfActor(idOf(before, after)));
-    for (const { before, after } of delta.auth_providers) {
-      for (const identityId of state.identitiesOfProvider(idOf(before, after))) touchIdentity(identityId);
+    for (const row of delta.actors) touchClients(state.clientsOfActor(eitherRow(row).id));
+    for (const row of delta.auth_providers) {
+      for (const identityId of state.identitiesOfProvider(eitherRow(row).id)) touchIdentity(identityId);
     }
-    for (const { before, after } of delta.identities) touchIdentity(idOf(before, after));
-    for (const { before, after } of delta.tokens) touchClients(state.clientsOfToken(idOf(before, after)));
-    for (const { before, after } of delta.clients) touch(this.#byClient.get(idOf(before, after)));
-    for (const { before, after } of delta.gateways) touch(this.#byGateway.get(idOf(before, after)));
-    for (const { before, after } of delta.resources) touch(this.#byResource.get(idOf(before, after)));
-    for (const { before, after } of delta.resource_sites) {
-      const link = before ?? after;
-      if (link) touch(this.#byResource.get(link.resourceId));
+    for (const row of delta.identities) touchIdentity(eitherRow(row).id);
+    for (const row of delta.tokens) touchClients(state.clientsOfToken(eitherRow(row).id));
+    for (const row of delta.clients) touch(this.#byClient.get(eitherRow(row).id));
+    for (const row of delta.gateways) touch(this.#byGateway.get(eitherRow(row).id));
+    for (const row of delta.resources) touch(this.#byResource.get(eitherRow(row).id));
+    for (const row of delta.resource_sites) touch(this.#byResource.get(eitherRow(row).resourceId));
+    for (const row of delta.sites) {
+      if (row.before && row.after) continue; // a rename
+      for (const resourceId of state.resourcesOfSite(eitherRow(row).id)) touch(this.#byResource.get(resourceId));
     }
-    for (const { before, after } of delta.sites) {
-      if (before && after) continue; // a rename
-      for (const resourceId of state.resourcesOfSite(idOf(before, after))) touch(this.#byResource.get(resourceId));
-    }
-    for (const { before, after } of delta.memberships) {
-      for (const row of [before, after]) if (row) touchClients(state.clientsOfActor(row.actorId));
-    }
+    for (const row of delta.memberships.flatMap(bothRows)) touchClients(state.clientsOfActor(row.actorId));
     for (const { before, after } of delta.policies) {
       if (before) touch(this.#byPolicy.get(before.id));
       if (!after) continue;
@@ -147,10 +142,4 @@ export class FlowTable {
 
 function pairKey(gatewayId: GatewayId, clientId: ClientId, resourceId: ResourceId): string {
   return `${gatewayId}/${clientId}/${resourceId}`;
-}
-
-function idOf<Id>(before: { readonly id: Id } | undefined, after: { readonly id: Id } | undefined): Id {
-  const row = after ?? before;
-  if (!row) throw new TypeError('a row delta has at least one side');
-  return row.id;
 }

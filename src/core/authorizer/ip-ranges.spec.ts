@@ -1,5 +1,14 @@
 import { describe, expect, it } from '@jest/globals';
-import { contains, formatRange, overlaps, parseAddress, parseRange, unmapped } from './ip-ranges.js';
+import {
+  contains,
+  formatRange,
+  isOneAddress,
+  overlaps,
+  parseAddress,
+  parseCidr,
+  parseRange,
+  unmapped,
+} from './ip-ranges.js';
 
 function must<T>(value: T | undefined): T {
   if (value === undefined) throw new Error('did not parse');
@@ -43,12 +52,22 @@ describe('ip text', () => {
     expect(parseRange(text)).toBeUndefined();
   });
 
+  it('an address is no network until it has a prefix', () => {
+    expect(parseCidr('10.0.0.0')).toBeUndefined();
+    expect(parseCidr('10.0.0.0/32')).toEqual(parseRange('10.0.0.0'));
+  });
+
   it('overlaps in either direction, never across families', () => {
     const range = (text: string) => must(parseRange(text));
     expect(overlaps(range('64.0.0.0/2'), range('100.64.0.0/10'))).toBe(true);
     expect(overlaps(range('100.64.0.1'), range('100.64.0.0/10'))).toBe(true);
     expect(overlaps(range('fd00:2021:ffff::5'), range('fd00:2021:1111::/48'))).toBe(false);
     expect(overlaps(range('0.0.0.0/0'), range('::/0'))).toBe(false);
+  });
+
+  it('one address is a network of full length in its own family', () => {
+    const isOne = ['10.0.0.1', '10.0.0.1/31', '::1', '::1/32'].map((text) => isOneAddress(must(parseRange(text))));
+    expect(isOne).toEqual([true, false, true, false]);
   });
 
   it('unwraps an IPv4-mapped address only when asked', () => {

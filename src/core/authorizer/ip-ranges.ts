@@ -52,6 +52,11 @@ export function isOneAddress(range: IpRange): boolean {
   return range.prefixLength === widthOf(range);
 }
 
+/** The highest address of a network, as bits. */
+export function lastOf(range: IpRange): bigint {
+  return range.bits | ((1n << BigInt(widthOf(range) - range.prefixLength)) - 1n);
+}
+
 /** False across address families: an IPv4-mapped IPv6 address is not unwrapped here. */
 export function contains(range: IpRange, address: IpAddress): boolean {
   if (range.version !== address.version) return false;
@@ -71,11 +76,16 @@ export function unmapped(address: IpAddress): IpAddress | undefined {
 
 /** `10.20.0.0/16`, `2001:db8::/32`: the canonical text, IPv6 in RFC 5952 form. */
 export function formatRange(range: IpRange): string {
-  const byteCount = widthOf(range) / 8;
+  return `${formatAddress(range)}/${range.prefixLength}`;
+}
+
+/** The canonical text, IPv6 in RFC 5952 form. */
+export function formatAddress(address: IpAddress): string {
+  const byteCount = widthOf(address) / 8;
   const bytes = Array.from({ length: byteCount }, (_, i) =>
-    Number((range.bits >> BigInt(8 * (byteCount - 1 - i))) & 255n),
+    Number((address.bits >> BigInt(8 * (byteCount - 1 - i))) & 255n),
   );
-  return `${ipaddr.fromByteArray(bytes).toString()}/${range.prefixLength}`;
+  return ipaddr.fromByteArray(bytes).toString();
 }
 
 /** The longest text of an IPv6 address: eight groups, the last two as dotted IPv4. */

@@ -151,7 +151,8 @@ class ZoneWindows {
     const later = wanted.toZonedDateTime(this.#zone, { disambiguation: 'later' });
     if (later.toPlainDateTime().equals(wanted)) return later.epochMilliseconds;
     const before = wanted.toZonedDateTime(this.#zone, { disambiguation: 'earlier' });
-    return (before.getTimeZoneTransition('next') ?? later).epochMilliseconds;
+    const jump = before.getTimeZoneTransition('next') as Temporal.ZonedDateTime; // it is what skips `wanted`
+    return jump.epochMilliseconds;
   }
 }
 
@@ -172,7 +173,7 @@ function firstAfter(local: number, weekday: number, msOfDay: number): number {
 }
 
 function parseValue(value: string): readonly TimeWindow[] {
-  const [day = '', ranges = '', ...rest] = value.trim().split('/');
+  const [day, ranges = '', ...rest] = value.trim().split('/') as [string, ...string[]];
   const weekday = DAYS.indexOf(day);
   if (weekday < 0) throw new InvalidTimeWindowError(`invalid day of the week, must be one of ${DAYS.join(', ')}`);
   const zone = mustBeZone(rest.join('/'));
