@@ -406,7 +406,10 @@ describe('B11: while the database is away', () => {
 
       const { name } = fragile.db;
       await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS false`);
-      await admin.query('SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1', [name]);
+      // The holder last: with its lock gone, what waits would be answered before its own turn comes.
+      const holding = await holder.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+      const others = 'SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = $1 AND pid <> $2';
+      await admin.query(others, [name, holding.rows[0]?.pid]);
       try {
         expect(await peer.closed()).toBe(1012);
         expect([peer.closeReason, peer.drain()]).toEqual(['', []]);
@@ -419,8 +422,8 @@ describe('B11: while the database is away', () => {
         expect([again.status, again.problem['code']]).toEqual([503, 'unavailable']);
         expect(Number(again.headers['retry-after'])).toBeGreaterThanOrEqual(1);
       } finally {
-        await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
         await holder.end().catch(() => undefined);
+        await admin.query(`ALTER DATABASE ${name} ALLOW_CONNECTIONS true`);
       }
       await eventually('the stream', async () => (await fetch(`${fragile.ops}/readyz`)).ok);
       const join = role === 'relay' ? { join: { stamp_secret: 'd4'.repeat(32) } } : {};
