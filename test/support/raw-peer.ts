@@ -13,7 +13,7 @@ export interface Received {
   readonly event: string;
   readonly payload: Json;
   readonly ref: unknown;
-  /** Milliseconds of a monotonic clock. */
+  /** Milliseconds of a monotonic clock; the same for all that was found readable together. */
   readonly at: number;
 }
 
@@ -190,7 +190,7 @@ export class RawPeer {
       checkAgainstDocument(this.role, frame);
     });
     const { event, payload, ref } = frame;
-    this.received.push({ event, payload, ref, at: performance.now() });
+    this.received.push({ event, payload, ref, at: turnOfLoop() });
     this.#wakeAll();
   }
 
@@ -251,4 +251,15 @@ export function keyOf(externalId: string): string {
   const bytes = Buffer.alloc(32, 9);
   bytes.write(externalId.slice(-31));
   return bytes.toString('base64');
+}
+
+let turnStartedAt: number | undefined;
+
+/**
+ * When the event loop last looked for data, in ms. Of sockets that are found readable together nobody can tell which was
+ * written to first: they share a time.
+ */
+function turnOfLoop(): number {
+  if (turnStartedAt === undefined) setImmediate(() => (turnStartedAt = undefined));
+  return (turnStartedAt ??= performance.now());
 }
