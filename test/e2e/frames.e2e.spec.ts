@@ -1,13 +1,9 @@
 /** Framing: what every frame is answered with, and that no frame harms anybody but its sender (wire-protocol.md 2, B1 to B6). */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
-import fc from 'fast-check';
 import { aTestAccount, aToken, type TestAccount } from '../support/demo-account.js';
-import { launchOn, type ServerOnDatabase } from '../support/launched-server.js';
 import { PlainSocket } from '../support/plain-socket.js';
 import { type Json, RawPeer } from '../support/raw-peer.js';
 import { Scene } from '../support/scene.js';
-import { createMigratedDatabase, type TestDatabase } from '../support/test-database.js';
 import { startTestServer, type TestServer } from '../support/test-server.js';
 
 jest.setTimeout(120_000);
@@ -334,125 +330,3 @@ describe('what is no frame closes its socket, without a word of reason', () => {
     await scene.leaveAll();
   });
 });
-
-// ---- anything ------------------------------------------------------------------------------------------------------
-
-describe('any sequence of frames (B1)', () => {
-  /** Frames sent in all; more with FUZZ_FRAMES. */
-  const FRAMES = Number(process.env['FUZZ_FRAMES'] ?? 4000);
-  const FRAMES_PER_RUN = 40;
-  /** A peer's fault, and nothing else: 1000 would be our timers, 1011 a crash of ours. */
-  const CLOSES = new Set([1002, 1003, 1007, 1009]);
-
-  let launched: ServerOnDatabase;
-  let db: TestDatabase;
-  let fuzzed: TestAccount;
-
-  beforeAll(async () => {
-    db = await createMigratedDatabase();
-    launched = await launchOn(db, { LOG_LEVEL: 'info' });
-    fuzzed = await aTestAccount(db);
-  });
-
-  afterAll(async () => {
-    await launched.process.kill();
-    await db.drop();
-  });
-
-  const word = (...known: string[]) =>
-    fc.oneof(
-      { weight: 8, arbitrary: fc.constantFrom(...known) },
-      { weight: 1, arbitrary: fc.constantFrom('__proto__', 'constructor', '', 'phx_reply', '\u0000', '\ud800') },
-      { weight: 1, arbitrary: fc.string({ unit: 'binary', maxLength: 8 }) },
-    );
-  const aValue = fc.oneof(
-    fc.constantFrom(ID, [], [ID], {}, null, '__proto__', 'v1.opaque', ['candidate:1'], -0, 1e300),
-    fc.jsonValue({ maxDepth: 3 }),
-  );
-  const aPayload = fc.oneof(
-    fc.dictionary(
-      word('resource_id', 'connected_gateway_ids', 'gateway_ids', 'client_ids', 'candidates', 'ref'),
-      aValue,
-      { maxKeys: 4 },
-    ),
-    fc.jsonValue(),
-  );
-  const aFrame = fc.record({
-    topic: word('client', 'gateway', 'phoenix'),
-    event: word(
-      ...['phx_join', 'phx_leave', 'heartbeat', 'create_flow', 'flow_authorized'],
-      ...['broadcast_ice_candidates', 'broadcast_invalidated_ice_candidates'],
-    ),
-    payload: aPayload,
-    ref: fc.oneof(fc.nat(), fc.constantFrom('1', null, true, -0), fc.jsonValue({ maxDepth: 1 })),
-  });
-  /** Now and then one that is cut, doubled or no JSON at all: it costs its sender the socket. */
-  const aText = (vsn: string) =>
-    fc.tuple(aFrame, fc.nat({ max: 60 }), fc.string({ unit: 'binary', maxLength: 30 })).map(([frame, luck, noise]) => {
-      const { topic, event, payload, ref } = frame;
-      const text = JSON.stringify(vsn === '2.0.0' ? ['1', ref, topic, event, payload] : frame);
-      if (luck === 0) return text.slice(0, -1);
-      if (luck === 1) return text + text;
-      return luck === 2 ? noise : text;
-    });
-
-  it('is answered or ends its own socket: the process lives, no channel crashes, a neighbour goes on', async () => {
-    const scene = new Scene(launched, fuzzed);
-    await scene.join('gateway', 'gateway');
-    await scene.join('client', 'client');
-    const aRun = fc.constantFrom('1.0.0', '2.0.0').chain((vsn) =>
-      fc.record({
-        vsn: fc.constant(vsn),
-        role: fc.constantFrom<Role>('client', 'gateway'),
-        texts: fc.array(aText(vsn), { minLength: FRAMES_PER_RUN, maxLength: FRAMES_PER_RUN }),
-      }),
-    );
-    const runs = Math.ceil(FRAMES / FRAMES_PER_RUN);
-    await fc.assert(
-      fc.asyncProperty(aRun, async ({ vsn, role, texts }) => {
-        let socket = await fuzzer(role, vsn);
-        for (const text of texts) {
-          if (!(await isAlive(socket, vsn))) socket = await fuzzer(role, vsn);
-          socket.sendText(text);
-        }
-        if (await isAlive(socket, vsn)) await socket.close();
-      }),
-      { numRuns: runs, endOnFailure: true },
-    );
-    await scene.openFlow();
-    expect(scene.client.drain()).toEqual([]);
-    await scene.leaveAll();
-    // An error or a rejection that nobody handles would have ended it.
-    expect(launched.process.hasEnded).toBe(false);
-    expect(launched.process.stderr).not.toMatch(/crashed|"level":"error"/);
-    launched.process.signal('SIGTERM');
-    expect(await launched.process.end()).toEqual({ code: 0, signal: null });
-  });
-
-  async function fuzzer(role: Role, vsn: string): Promise<PlainSocket> {
-    const token = role === 'client' ? fuzzed.clientToken : fuzzed.gatewayToken;
-    const externalId = `fuzzer-${role}`;
-    const socket = await PlainSocket.open(role, launched.wsUrl, { token, externalId, query: { vsn } });
-    socket.send(vsn === '2.0.0' ? ['1', '1', role, 'phx_join', {}] : { topic: role, event: 'phx_join', ref: 1 });
-    return socket;
-  }
-
-  /** A heartbeat went there and back; false when the socket ended as it may. */
-  async function isAlive(socket: PlainSocket, vsn: string): Promise<boolean> {
-    const ref = randomUUID();
-    if (socket.isOpen) socket.send(vsn === '2.0.0' ? [null, ref, 'phoenix', 'heartbeat', {}] : aHeartbeat(ref));
-    try {
-      await socket.untilText(ref);
-      return true;
-    } catch (error) {
-      if (socket.isOpen) throw error;
-      const { code, reason } = await socket.closed();
-      if (!CLOSES.has(code) || reason !== '') throw new Error(`closed with ${code} ${reason}`, { cause: error });
-      return false;
-    }
-  }
-});
-
-function aHeartbeat(ref: string): Json {
-  return { topic: 'phoenix', event: 'heartbeat', payload: {}, ref };
-}
