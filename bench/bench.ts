@@ -4,6 +4,8 @@ export interface BenchOptions {
   readonly samples: number;
   /** Whole measurements; the quietest is reported, with the range over all. */
   readonly rounds: number;
+  /** Processes under test write a CPU profile there when they end. */
+  readonly profileDir: string | undefined;
 }
 
 /** @param noise smaller is quieter; judged by the floor alone, which is not ours to tune */

@@ -12,9 +12,8 @@ export interface ChildProgram {
 
 /** Starts a program that sends its port once it is ready. `input` is handed to it as one message. */
 export async function startChild(name: 'bare-relay' | 'bare-slot-reader', input: unknown): Promise<ChildProgram> {
-  const child = fork(fileURLToPath(new URL(`${name}.js`, import.meta.url)));
-  child.send(input as Parameters<typeof child.send>[0]);
-  const [port] = (await Promise.race([once(child, 'message'), failure(child, name)])) as [number];
+  const child = start(name, input);
+  const port = (await answerOf(child, name)) as number;
   return {
     url: `ws://127.0.0.1:${port}`,
     pid: child.pid ?? 0,
@@ -26,7 +25,30 @@ export async function startChild(name: 'bare-relay' | 'bare-slot-reader', input:
   };
 }
 
+/** Runs a program that sends one answer and ends. @param nodeOptions of its process */
+export async function runChild(name: string, input: unknown, nodeOptions: readonly string[] = []): Promise<unknown> {
+  const child = start(name, input, nodeOptions);
+  const ended = once(child, 'exit');
+  const answer = await answerOf(child, name);
+  await ended;
+  return answer;
+}
+
+function start(name: string, input: unknown, nodeOptions: readonly string[] = []): ChildProcess {
+  const child = fork(fileURLToPath(new URL(`${name}.js`, import.meta.url)), { execArgv: [...nodeOptions] });
+  const kill = (): boolean => child.kill();
+  process.once('exit', kill);
+  child.once('exit', () => process.removeListener('exit', kill));
+  child.send(input as Parameters<typeof child.send>[0]);
+  return child;
+}
+
+async function answerOf(child: ChildProcess, name: string): Promise<unknown> {
+  const [answer] = (await Promise.race([once(child, 'message'), failure(child, name)])) as [unknown];
+  return answer;
+}
+
 async function failure(child: ChildProcess, name: string): Promise<never> {
   await once(child, 'exit');
-  throw new Error(`${name} ended before it was ready`);
+  throw new Error(`${name} ended before it had answered`);
 }

@@ -2,15 +2,18 @@
 import { execFileSync } from 'node:child_process';
 import os from 'node:os';
 
-/** @param date as the caller gives it: a figure is of the day its reader is told */
-export function machineFacts(postgres: string, date: string): readonly string[] {
+/**
+ * @param postgres its version, where the bench uses one
+ * @param date as the caller gives it: a figure is of the day its reader is told
+ */
+export function machineFacts(postgres: string | undefined, date: string): readonly string[] {
   const [cpu] = os.cpus();
   return [
     `Date: ${date}`,
     `Commit: ${commit()}`,
     `CPU: ${cpu?.model.trim() ?? 'unknown'}, ${os.cpus().length} cores, ${Math.round(os.totalmem() / 2 ** 30)} GiB`,
     `System: ${os.type()} ${os.release()}, load ${os.loadavg()[0]?.toFixed(2) ?? '?'} before the start`,
-    `Node ${process.versions.node}, PostgreSQL ${postgres}`,
+    `Node ${process.versions.node}${postgres === undefined ? '' : `, PostgreSQL ${postgres}`}`,
   ];
 }
 

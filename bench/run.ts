@@ -1,11 +1,12 @@
 /**
  * Measures and prints; `--write` also keeps the result in RESULTS.md.
  *
- *   npm run bench -- [revoke] [flow] [apply] [idle] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
+ *   npm run bench -- [revoke] [flow] [apply] [idle] [authorize] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { benchApply } from './apply.js';
+import { benchAuthorize } from './authorize.js';
 import type { BenchOptions } from './bench.js';
 import { benchFlow } from './flow.js';
 import { machineFacts } from './machine-facts.js';
@@ -20,6 +21,11 @@ const BENCHES: Readonly<Record<string, (product: Product, options: BenchOptions)
   apply: benchApply,
   idle: benchIdle,
 };
+/** Of the library alone: no server, no database. */
+const LIBRARY_BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<Section>>> = {
+  authorize: benchAuthorize,
+};
+const NAMES = [...Object.keys(BENCHES), ...Object.keys(LIBRARY_BENCHES)];
 const RESULTS = fileURLToPath(new URL('../../bench/RESULTS.md', import.meta.url));
 
 const { values, positionals } = parseArgs({
@@ -36,19 +42,31 @@ const { values, positionals } = parseArgs({
 // What was started ends in `exit` hooks, which a signal alone would pass over.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => process.exit(130));
 
-for (const name of positionals.length === 0 ? Object.keys(BENCHES) : positionals) await run(name);
+const options = {
+  ...{ samples: Number(values.samples), rounds: Number(values.rounds), profileDir: values['cpu-prof'] },
+};
+for (const name of positionals.length === 0 ? NAMES : positionals) await run(name);
 
 async function run(name: string): Promise<void> {
+  const ofLibrary = LIBRARY_BENCHES[name];
+  if (ofLibrary) {
+    const facts = machineFacts(undefined, values.date);
+    keep(await ofLibrary(options), facts);
+    return;
+  }
   const bench = BENCHES[name];
-  if (!bench) throw new Error(`no bench is called "${name}"; there are ${Object.keys(BENCHES).join(', ')}`);
-  const product = await startProduct(values['cpu-prof']);
+  if (!bench) throw new Error(`no bench is called "${name}"; there are ${NAMES.join(', ')}`);
+  const product = await startProduct(options.profileDir);
   try {
     const facts = machineFacts(product.postgresVersion, values.date);
-    const section = await bench(product, { samples: Number(values.samples), rounds: Number(values.rounds) });
-    const lines = [...section.lines, '', ...facts.map((fact) => `- ${fact}`)];
-    console.log(`\n${section.title}\n\n${lines.join('\n')}`);
-    if (values.write) writeSection(RESULTS, { ...section, lines });
+    keep(await bench(product, options), facts);
   } finally {
     await product.stop();
   }
+}
+
+function keep(section: Section, facts: readonly string[]): void {
+  const lines = [...section.lines, '', ...facts.map((fact) => `- ${fact}`)];
+  console.log(`\n${section.title}\n\n${lines.join('\n')}`);
+  if (values.write) writeSection(RESULTS, { ...section, lines });
 }

@@ -21,6 +21,16 @@ export function summarize(samples: readonly number[]): Summary {
   return { count: sorted.length, p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) };
 }
 
+/** Slope of the line through log size and log cost, by least squares: 0 when size does not matter, 1 when it is paid in full. */
+export function growthExponent(points: readonly (readonly [size: number, cost: number])[]): number {
+  const logs = points.map(([size, cost]) => [Math.log(size), Math.log(cost)] as const);
+  const mean = (of: (log: readonly [number, number]) => number): number =>
+    logs.reduce((sum, log) => sum + of(log), 0) / logs.length;
+  const [meanSize, meanCost] = [mean(([size]) => size), mean(([, cost]) => cost)];
+  const spread = mean(([size]) => (size - meanSize) ** 2);
+  return mean(([size, cost]) => (size - meanSize) * (cost - meanCost)) / spread;
+}
+
 export interface Collections {
   count: number;
   totalMs: number;
