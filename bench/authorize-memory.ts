@@ -1,12 +1,11 @@
 /** A process (with --expose-gc) that says what an account's state weighs, or what the views of all its clients weigh. */
 import { once } from 'node:events';
-import type { AccountState } from '../src/core/authorizer/account-state.js';
+import { AccountState } from '../src/core/authorizer/account-state.js';
 import { authorize, candidateResources, subjectOf } from '../src/core/authorizer/authorize.js';
 import type { ClientId, ResourceId } from '../src/core/model/ids.js';
 import type { AccountTable } from '../src/core/model/rows.js';
 import { ClientView, type ShownResource } from '../src/core/views/client-view.js';
-import { stateOf } from './authorize-ours.js';
-import { NOW } from './authorize-rows.js';
+import { connectionsOf, NOW, rowsOf, type RowOptions } from './authorize-rows.js';
 import { type Account, accountOf, FULL_SIZE } from './authorize-rules.js';
 
 export interface MemoryInput {
@@ -89,6 +88,13 @@ function viewOf(state: AccountState, clientId: ClientId): ClientView {
   };
   view.update(candidateResources(state, subject.client), shown);
   return view;
+}
+
+function stateOf(account: Account, options?: RowOptions): AccountState {
+  const state = new AccountState();
+  state.replaceAll(rowsOf(account, options));
+  for (const facts of connectionsOf(account)) state.setConnection(facts);
+  return state;
 }
 
 /** @returns bytes that are held while the made thing is, and not before */

@@ -1,6 +1,5 @@
 /** The library under test with the generated account, and the least that any engine could do. */
-import { AccountState } from '../src/core/authorizer/account-state.js';
-import { authorize, subjectOf, type Subject } from '../src/core/authorizer/authorize.js';
+import { Authorizer } from '../src/core/authorizer/authorizer.js';
 import type { ClientId, ResourceId } from '../src/core/model/ids.js';
 import { connectionsOf, NOW, rowsOf, type RowOptions } from './authorize-rows.js';
 import type { MakeAsk } from './authorize-peers.js';
@@ -19,12 +18,15 @@ export const bareLookup: MakeAsk = (account) => {
 
 /** The subject is at hand, as it is for whoever asks about one client many times. */
 export const oursBySubject: MakeAsk = (account, questions) => {
-  const state = stateOf(account);
-  const subjects = new Map(account.actors.map((actor) => [actor, subject(state, actor.clientId)]));
+  const authorizer = authorizerOf(account);
+  const subjects = new Map(
+    account.actors.map((actor) => [actor, authorizer.subjectOf(actor.clientId as ClientId, NOW)]),
+  );
   const prepared = questions.map(({ actor }) => subjects.get(actor));
   return ({ resourceId }, index) => {
-    const asking = prepared[index];
-    return asking !== undefined && authorize(state, asking, resourceId as ResourceId, NOW + index).verdict === 'allow';
+    const subject = prepared[index];
+    if (subject === undefined || typeof subject === 'string') return false;
+    return authorizer.authorize(subject, resourceId as ResourceId, NOW + index).verdict === 'allow';
   };
 };
 
@@ -36,24 +38,14 @@ export const oursWithWindows: MakeAsk = (account) => askByClient(account, { wind
 const WORKING_HOURS = ['M', 'T', 'W', 'R', 'F'].map((day) => `${day}/9-12:30,12:00-17/Europe/Kyiv`);
 
 function askByClient(account: Account, options?: RowOptions): ReturnType<MakeAsk> {
-  const state = stateOf(account, options);
-  return ({ clientId, resourceId }, index) => {
-    const asking = subjectOf(state, clientId as ClientId, NOW + index);
-    return (
-      typeof asking !== 'string' && authorize(state, asking, resourceId as ResourceId, NOW + index).verdict === 'allow'
-    );
-  };
+  const authorizer = authorizerOf(account, options);
+  return ({ clientId, resourceId }, index) =>
+    authorizer.authorize(clientId as ClientId, resourceId as ResourceId, NOW + index).verdict === 'allow';
 }
 
-export function stateOf(account: Account, options?: RowOptions): AccountState {
-  const state = new AccountState();
-  state.replaceAll(rowsOf(account, options));
-  for (const facts of connectionsOf(account)) state.setConnection(facts);
-  return state;
-}
-
-function subject(state: AccountState, clientId: string): Subject {
-  const found = subjectOf(state, clientId as ClientId, NOW);
-  if (typeof found === 'string') throw new Error(`nobody may act as ${clientId}: ${found}`);
-  return found;
+/** Throws when it cannot read everything: what it leaves out would cost it nothing. */
+export function authorizerOf(account: Account, options?: RowOptions): Authorizer {
+  const authorizer = Authorizer.fromRows(rowsOf(account, options), connectionsOf(account));
+  for (const fault of authorizer.faults()) throw new Error(`a generated row is unreadable: ${JSON.stringify(fault)}`);
+  return authorizer;
 }

@@ -88,7 +88,10 @@ export function connectionsOf({ actors }: Account): ConnectionFacts[] {
 }
 
 function clientRow({ id, clientId, facts }: Account['actors'][number], i: number): RawRow {
-  const addresses = { ipv4: `100.64.${(i >>> 8) & 255}.${i & 255}`, ipv6: `fd00:2021:1111::${i.toString(16)}` };
+  const addresses = {
+    ipv4: `100.64.${(i >>> 8) & 255}.${i & 255}`,
+    ipv6: `fd00:2021:1111::${(i >>> 16).toString(16)}:${(i & 0xffff).toString(16)}`,
+  };
   const verifiedAt = facts.isVerified ? '2026-01-05 08:00:00+00' : null;
   return { id: clientId, actor_id: id, external_id: clientId, name: 'Laptop', ...addresses, verified_at: verifiedAt };
 }

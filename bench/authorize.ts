@@ -83,7 +83,7 @@ function describeDecisions(measured: ReadonlyMap<EngineName, Measured>, rounds: 
     return `| ${[shown, count(summary.p50), range(perSecond, count), ...ratios].join(' | ')} |`;
   };
   return [
-    '| decisions a second | median | range | to the bare lookup | to the fastest peer |',
+    '| decisions a second of processor time | median | range | to the bare lookup | to the fastest peer |',
     '|---|---:|---:|---:|---:|',
     ...Object.entries({ ...FLOOR, ...OURS, ...PEERS }).map(row),
     '',
@@ -96,11 +96,11 @@ function describeDecisions(measured: ReadonlyMap<EngineName, Measured>, rounds: 
 
 function describeEdits(edits: readonly Edits[]): string[] {
   const us = (ms: number): string => (ms * 1000).toFixed(1);
-  const cells = ({ took, clients }: Edited): string[] => [us(took.p50), us(took.p99), clients.toFixed(1)];
+  const cells = ({ took, changed }: Edited): string[] => [us(took.p50), us(took.p99), changed.toFixed(1)];
   const exponent = (of: (each: Edits) => Edited): string =>
     growthExponent(edits.map((each) => [each.policies, of(each).took.p50])).toFixed(2);
   return [
-    '| policies | memberships | policy edited, µs, p50 | p99 | clients told | membership edited, µs, p50 | p99 | clients told |',
+    '| policies | memberships | policy edited, µs, p50 | p99 | grants changed | membership edited, µs, p50 | p99 | grants changed |',
     '|---:|---:|---:|---:|---:|---:|---:|---:|',
     ...edits.map((each) => {
       const sizes = [count(each.policies), count(each.memberships)];
