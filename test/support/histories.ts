@@ -9,8 +9,10 @@ import { printRow } from '../../src/core/changes/print-row.js';
 import type { ConnectionFacts } from '../../src/core/model/connection-facts.js';
 import type { ActorId, AnyId, ClientId, GatewayId, GroupId, IdentityId } from '../../src/core/model/ids.js';
 import type { PolicyId, ProviderId, ResourceId, SiteId, TokenId } from '../../src/core/model/ids.js';
-import { ACCOUNT_TABLES, type AccountTable, type ConditionSource } from '../../src/core/model/rows.js';
+import { ACCOUNT_TABLES, type AccountTable } from '../../src/core/model/rows.js';
+import { conditionList, region, remoteIp } from './arbitrary-conditions.js';
 import {
+  ACCOUNT,
   aClient,
   aGateway,
   aGroup,
@@ -24,7 +26,6 @@ import {
   aResource,
   aSite,
   aToken,
-  duringHours,
   idOf,
   MONDAY_9,
   rawChange,
@@ -32,7 +33,7 @@ import {
   truncated,
   type AnyRow,
 } from './builders.js';
-import type { NaiveDb } from './naive-model.js';
+import type { OracleRows } from './oracle-loops.js';
 
 export type Edit =
   | { readonly kind: 'put'; readonly row: AnyRow }
@@ -88,13 +89,14 @@ export class FakeDatabase {
     return new Map(ACCOUNT_TABLES.map((table) => [table, [...this.#of(table).values()].map(({ raw }) => raw)]));
   }
 
-  /** What can be read of it, as the oracle wants it. */
-  naive(): NaiveDb {
+  /** What can be read of it, as the oracle wants it. Never changes. */
+  readable(): OracleRows {
     const rows = ACCOUNT_TABLES.map((table) => [
       table,
       [...this.#of(table).values()].flatMap(({ row }) => (row ? [row[1]] : [])),
     ]);
-    return { ...(Object.fromEntries(rows) as NaiveDb), connections: [...this.#connections.values()] };
+    const connections = [...this.#connections.values()].map((of) => ({ ...of, accountId: ACCOUNT }));
+    return { ...(Object.fromEntries(rows) as OracleRows), connections };
   }
 
   #put(oldKey: string, stored: Stored, [table, row]: AnyRow): Change[] {
@@ -129,7 +131,7 @@ export class FakeDatabase {
   }
 }
 
-function keyOf([, row]: AnyRow): string {
+export function keyOf([, row]: AnyRow): string {
   return 'id' in row ? row.id : `${row.resourceId}/${row.siteId}`;
 }
 
@@ -160,8 +162,6 @@ export const RESOURCES = ids<ResourceId>('r1', 'r2', 'r3');
 const POLICIES = ids<PolicyId>('p1', 'p2', 'p3', 'p4', 'p5');
 const TOKENS = ids<TokenId>('t1', 't2', 't3', 't4');
 const MEMBERSHIPS = ['m1', 'm2', 'm3', 'm4'];
-const REGIONS = ['DE', 'FR'];
-const HOSTS = ['192.0.2.1', '192.0.2.2'];
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -214,44 +214,8 @@ const mostlyEnabled = fc.oneof(
 );
 const boundary = fc.integer({ min: -2, max: 40 }).map((hours) => MONDAY_9 + hours * HOUR);
 
-const hourText = (hour: number): string => `${hour}:00`;
-const windowValue = fc
-  .tuple(fc.constantFrom('M', 'T', 'W'), fc.nat(23), fc.nat(23))
-  .map(([day, a, b]) => `${day}/${hourText(Math.min(a, b))}-${hourText(Math.max(a, b))}/UTC`);
-
-const condition: fc.Arbitrary<ConditionSource> = fc.oneof(
-  fc.record({
-    property: fc.constant('remote_ip_location_region'),
-    operator: fc.constantFrom('is_in', 'is_not_in'),
-    values: fc.subarray(REGIONS),
-  }),
-  fc.record({
-    property: fc.constant('remote_ip'),
-    operator: fc.constantFrom('is_in_cidr', 'is_not_in_cidr'),
-    values: fc.subarray(HOSTS),
-  }),
-  fc.record({
-    property: fc.constant('provider_id'),
-    operator: fc.constantFrom('is_in', 'is_not_in'),
-    values: fc.subarray<string>(PROVIDERS),
-  }),
-  fc.record({
-    property: fc.constant('client_verified'),
-    operator: fc.constant('is'),
-    values: fc.constantFrom(['true'], ['false'], []),
-  }),
-  fc.array(windowValue, { minLength: 1, maxLength: 3 }).map((values) => duringHours(...values)),
-  fc.constant({ property: 'phase_of_moon', operator: 'is', values: ['full'] }),
-);
-
-const conditions = fc.oneof(
-  { weight: 3, arbitrary: fc.constant([]) },
-  { weight: 6, arbitrary: fc.array(condition, { minLength: 1, maxLength: 2 }) },
-  { weight: 1, arbitrary: fc.constant('unreadable' as const) },
-);
-
 /** Any row of the small account. */
-const anyRow: fc.Arbitrary<AnyRow> = fc.oneof(
+export const anyRow: fc.Arbitrary<AnyRow> = fc.oneof(
   {
     weight: 2,
     arbitrary: fc
@@ -320,7 +284,7 @@ const anyRow: fc.Arbitrary<AnyRow> = fc.oneof(
         id: one(POLICIES),
         groupId: one(GROUPS),
         resourceId: one(RESOURCES),
-        conditions,
+        conditions: conditionList(PROVIDERS),
         disabledAt: mostlyEnabled,
       })
       .map((of): AnyRow => ['policies', aPolicy(of)]),
@@ -360,12 +324,12 @@ export const edit: fc.Arbitrary<Edit> = fc.oneof(
   },
 );
 
-const facts: fc.Arbitrary<ConnectionFacts> = fc
+export const facts: fc.Arbitrary<ConnectionFacts> = fc
   .record({
     clientId: one(CLIENTS),
     tokenId: one(TOKENS),
-    region: fc.option(one(REGIONS)),
-    remoteIp: fc.option(one(HOSTS)),
+    region,
+    remoteIp,
   })
   .map(someFacts);
 

@@ -12,7 +12,7 @@ import {
   step,
   type Step,
 } from '../../../test/support/histories.js';
-import { justifyAll, shownAll } from '../../../test/support/naive-model.js';
+import { accessAll, justifyAll } from '../../../test/support/oracle-loops.js';
 import { MONDAY_9 } from '../../../test/support/builders.js';
 import type { ConnectionFacts } from '../model/connection-facts.js';
 import { shapeOf } from '../model/flow.js';
@@ -63,7 +63,12 @@ class AccountUnderTest {
   }
 
   checkDecisions(): void {
-    const justified = justifyAll(this.database.naive(), this.#now);
+    const justified = new Map(
+      justifyAll(this.database.readable(), this.#now).map(
+        ({ gatewayId, clientId, resourceId, policyId, expiresAt }) =>
+          [`${gatewayId}|${clientId}|${resourceId}`, { policyId, expiresAt }] as const,
+      ),
+    );
     for (const gatewayId of GATEWAYS) {
       for (const clientId of CLIENTS) {
         for (const resourceId of RESOURCES) {
@@ -85,8 +90,8 @@ class AccountUnderTest {
 
   /** VIEW-1 */
   checkViews(): void {
-    const db = this.database.naive();
-    const shown = shownAll(db, this.#now);
+    const db = this.database.readable();
+    const shown = new Set(accessAll(db, this.#now).map(({ clientId, resourceId }) => `${clientId}|${resourceId}`));
     for (const [clientId, told] of this.told) {
       const wanted = db.resources.filter(({ id }) => shown.has(`${clientId}|${id}`));
       expect([...told.keys()].sort()).toEqual(wanted.map(({ id }) => id).sort());

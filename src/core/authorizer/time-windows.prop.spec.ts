@@ -1,6 +1,10 @@
 import { describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
-import { parseTimeWindows, WindowSchedule } from './time-windows.js';
+import { GARBAGE_WINDOWS } from '../../../test/support/arbitrary-conditions.js';
+import { windowCase } from '../../../test/support/arbitrary-windows.js';
+import { runs } from '../../../test/support/histories.js';
+import { windowEnd } from '../../../test/support/oracle-windows.js';
+import { InvalidTimeWindowError, parseTimeWindows, WindowSchedule } from './time-windows.js';
 
 const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
@@ -191,5 +195,39 @@ describe('time windows against a wall clock', () => {
       }),
       { numRuns: 300 },
     );
+  });
+});
+
+describe('time windows against the oracle', () => {
+  const oracle = (values: readonly string[], now: number) => {
+    const until = windowEnd(values, now);
+    return until === undefined ? { isOpen: false } : { isOpen: true, until };
+  };
+
+  it('D18: in every zone, around changes of clocks and ends of weeks, both say the same until the next change', () => {
+    const fraction = fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true });
+    let open = 0;
+    fc.assert(
+      fc.property(windowCase, fc.array(fraction, { minLength: 3, maxLength: 3 }), ({ values, now }, fractions) => {
+        const schedule = new WindowSchedule(parseTimeWindows(values));
+        const verdict = schedule.verdictAt(now);
+        expect(verdict).toEqual(oracle(values, now));
+        if (verdict.isOpen) open += 1;
+        const change = schedule.nextChange(now) ?? NaN;
+        expect(change).toBeGreaterThan(now);
+        const inside = fractions.map((part) => now + Math.floor((change - now) * part));
+        for (const at of [...inside, change - 1]) expect(oracle(values, at)).toEqual(verdict);
+        expect(oracle(values, change)).not.toEqual(verdict);
+        expect(schedule.verdictAt(change)).toEqual(oracle(values, change));
+      }),
+      { numRuns: runs(400) },
+    );
+    expect(open).toBeGreaterThan(runs(400) / 5);
+  });
+
+  it.each(GARBAGE_WINDOWS)('S9: %j is refused by both, whatever stands beside it', (value) => {
+    const everyDay = [...'MTWRFSU'].map((day) => `${day}/true/UTC`);
+    expect(windowEnd([...everyDay, value], Date.UTC(2025, 6, 18))).toBeUndefined();
+    expect(() => parseTimeWindows([...everyDay, value])).toThrow(InvalidTimeWindowError);
   });
 });
