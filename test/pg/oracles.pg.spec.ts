@@ -6,11 +6,22 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import fc from 'fast-check';
 import type { Client } from 'pg';
 import { Temporal } from 'temporal-polyfill';
+import { UNLIMITED_GRANT_MS } from '../../src/core/authorizer/authorize.js';
+import { Authorizer } from '../../src/core/authorizer/authorizer.js';
+import { printRow } from '../../src/core/changes/print-row.js';
+import type { AccountId } from '../../src/core/model/ids.js';
 import { changesOf, EVERY_ZONE, windowCases } from '../support/arbitrary-windows.js';
-import { ACCOUNT, aClient, anAccountInUse, CLIENT, duringHours, MONDAY_9, rawOf } from '../support/builders.js';
+import { ACCOUNT, aClient, anAccountInUse, CLIENT, duringHours, MONDAY_9 } from '../support/builders.js';
 import { RESOURCE, someFacts, type AnyRow } from '../support/builders.js';
-import { runs } from '../support/histories.js';
-import { accessAll, justifyAll, violatedAt, type OracleRows } from '../support/oracle-loops.js';
+import { CLIENTS, GATEWAYS, RESOURCES, runs } from '../support/histories.js';
+import {
+  accessAll,
+  justifyAll,
+  violatedAt,
+  type Access,
+  type Justified,
+  type OracleRows,
+} from '../support/oracle-loops.js';
 import { askSql } from '../support/oracle-sql.js';
 import {
   ACCOUNTS,
@@ -61,16 +72,20 @@ async function readBack(connections: OracleRows['connections']): Promise<OracleR
 }
 
 describe('two oracles', () => {
-  it('agree on whatever PostgreSQL can hold', async () => {
+  it('agree on whatever PostgreSQL can hold, and the authorizer of each account with both', async () => {
     let allowed = 0;
     await fc.assert(
       fc.asyncProperty(randomDatabase, fc.array(moment, { minLength: 3, maxLength: 3 }), async (random, moments) => {
         await writeRows(database, random.rows);
         const rows = await readBack(random.connections);
+        const authorizers = await authorizersOf(random.connections);
         for (const now of moments) {
           const answers = await askSql(database, random.connections, now);
           expect(sorted(answers.access)).toEqual(sorted(accessAll(rows, now)));
           expect(sorted(answers.justified)).toEqual(sorted(justifyAll(rows, now)));
+          expect(sorted(accessGiven(authorizers, now))).toEqual(sorted(answers.access));
+          expect(sorted(reachGiven(authorizers, now))).toEqual(sorted(answers.access));
+          expect(sorted(flowsGiven(authorizers, now))).toEqual(sorted(answers.justified));
           allowed += answers.access.length;
         }
       }),
@@ -95,6 +110,7 @@ describe('two oracles', () => {
         const rows = await readBack(connections);
         const answers = await askSql(database, connections, now);
         expect(sorted(answers.access)).toEqual(sorted(accessAll(rows, now)));
+        expect(sorted(accessGiven(await authorizersOf(connections), now))).toEqual(sorted(answers.access));
         open += answers.access.length;
       }),
       { numRuns: runs(60) },
@@ -111,8 +127,60 @@ describe('two oracles', () => {
     expect(accessAll(read, now)).toEqual(wanted);
     if ('violated' in expected) expect(violatedAt(read, aClient(), RESOURCE, now)).toEqual(new Set(expected.violated));
     expect((await askSql(database, connections, now)).access).toEqual(wanted);
+    expect(accessGiven(await authorizersOf(connections), now)).toEqual(wanted);
   });
 });
+
+// ---- what the authorizer makes of the text that PostgreSQL prints ----------------------------------------------------
+
+type Authorizers = ReadonlyMap<AccountId, Authorizer>;
+
+/** One for each account, as a server has it. */
+async function authorizersOf(connections: OracleRows['connections']): Promise<Authorizers> {
+  const authorizers = new Map<AccountId, Authorizer>();
+  for (const accountId of ACCOUNTS) {
+    const own = connections.filter((of) => of.accountId === accountId);
+    authorizers.set(accountId, Authorizer.fromRows(await rawRows(printer, accountId), own));
+  }
+  return authorizers;
+}
+
+function accessGiven(authorizers: Authorizers, now: number): Access[] {
+  return [...authorizers].flatMap(([accountId, authorizer]) =>
+    [...CLIENTS, CLIENT].flatMap((clientId) =>
+      [...authorizer.accessOf(clientId, now)].map(([resourceId, { policyId, until }]) => {
+        return { accountId, clientId, resourceId, policyId, until };
+      }),
+    ),
+  );
+}
+
+function reachGiven(authorizers: Authorizers, now: number): Access[] {
+  return [...authorizers].flatMap(([accountId, authorizer]) =>
+    RESOURCES.flatMap((resourceId) =>
+      [...authorizer.whoCanReach(resourceId, now)].map(([clientId, { policyId, until }]) => {
+        return { accountId, clientId, resourceId, policyId, until };
+      }),
+    ),
+  );
+}
+
+function flowsGiven(authorizers: Authorizers, now: number): Justified[] {
+  const given: Justified[] = [];
+  for (const [accountId, authorizer] of authorizers) {
+    for (const gatewayId of GATEWAYS) {
+      for (const clientId of CLIENTS) {
+        for (const resourceId of RESOURCES) {
+          const decision = authorizer.authorizeFlow(clientId, gatewayId, resourceId, now);
+          if (decision.verdict === 'deny') continue;
+          const expiresAt = decision.until ?? now + UNLIMITED_GRANT_MS;
+          given.push({ accountId, gatewayId, clientId, resourceId, policyId: decision.policyId, expiresAt });
+        }
+      }
+    }
+  }
+  return given;
+}
 
 /**
  * The zones of whose clocks Node and PostgreSQL think alike: their zone data differ in age. Compared at every change that
@@ -154,7 +222,7 @@ const MANY_POLICIES = `
 
 function asRandomRows(rows: readonly AnyRow[]): RandomDatabase['rows'] {
   return rows.map(([table, row]) => {
-    const { ipv4: _ipv4, ipv6: _ipv6, ...raw } = rawOf(row);
+    const { ipv4: _ipv4, ipv6: _ipv6, ...raw } = printRow(row);
     return { table, raw };
   });
 }

@@ -130,7 +130,7 @@ function of({ property, operators }: Kind, values: fc.Arbitrary<string[]>): fc.A
 }
 
 /** A condition of any kind that can be read. */
-function readableCondition(providerIds: readonly string[]): fc.Arbitrary<ConditionSource> {
+export function readableCondition(providerIds: readonly string[]): fc.Arbitrary<ConditionSource> {
   return fc.oneof(
     of(REGION, some([...REGIONS, ...REGIONS, ' US '])),
     of(REMOTE_IP, some(NETWORKS)),
@@ -142,7 +142,7 @@ function readableCondition(providerIds: readonly string[]): fc.Arbitrary<Conditi
 }
 
 /** A condition that looks like one and says nothing that can be understood: it never holds, whatever is asked. */
-function garbageCondition(): fc.Arbitrary<ConditionSource> {
+export function garbageCondition(): fc.Arbitrary<ConditionSource> {
   const spoilt = (kind: Kind, good: readonly string[], bad: readonly string[]): fc.Arbitrary<ConditionSource> =>
     of(
       kind,

@@ -68,6 +68,14 @@ export class FakeDatabase {
     this.#connections.set(facts.clientId, facts);
   }
 
+  /** What happens to the copy does not happen to this one. */
+  copy(): FakeDatabase {
+    const copy = new FakeDatabase();
+    for (const [table, rows] of this.#tables) copy.#tables.set(table, new Map(rows));
+    for (const facts of this.#connections.values()) copy.connect(facts);
+    return copy;
+  }
+
   /** Does it and returns what the stream shows of it: nothing when there was nothing to do. */
   edit(edit: Edit): Change[] {
     switch (edit.kind) {

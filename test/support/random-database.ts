@@ -6,10 +6,11 @@ import fc from 'fast-check';
 import { Client, type CustomTypesConfig } from 'pg';
 import type { RawRow } from '../../src/core/changes/commit.js';
 import { parseRow } from '../../src/core/changes/parse-row.js';
+import { printRow } from '../../src/core/changes/print-row.js';
 import type { ConnectionFacts } from '../../src/core/model/connection-facts.js';
 import type { AccountId, TokenId } from '../../src/core/model/ids.js';
 import { ACCOUNT_TABLES, type AccountTable } from '../../src/core/model/rows.js';
-import { ACCOUNT, idOf, rawOf, type AnyRow } from './builders.js';
+import { ACCOUNT, idOf, type AnyRow } from './builders.js';
 import { anyRow, connectedClients, denseAccount, facts, keyOf } from './histories.js';
 import type { OracleRows } from './oracle-loops.js';
 import type { TestDatabase } from './test-database.js';
@@ -130,7 +131,7 @@ function accountRows(of: AccountContents, index: number): RandomDatabase {
   const byKey = new Map<string, { table: AccountTable; raw: RawRow }>();
   const nameOf = (row: AnyRow): string => `${row[0]} ${keyOf(row)}`;
   for (const row of [...denseAccount(), ...of.put]) {
-    byKey.set(nameOf(row), { table: row[0], raw: ofAccount(index, row[0], rawOf(row[1])) });
+    byKey.set(nameOf(row), { table: row[0], raw: ofAccount(index, row[0], printRow(row[1])) });
   }
   for (const row of of.drop) if (row[0] !== 'accounts') byKey.delete(nameOf(row));
   const rows = ACCOUNT_TABLES.flatMap((table) => [...byKey.values()].filter((row) => row.table === table));
