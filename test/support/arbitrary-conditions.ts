@@ -11,7 +11,9 @@ const NETWORKS = [
   ...['192.0.2.1', '192.0.2.2', '192.0.2.2/31', '192.0.2.77/24', ' 192.0.0.0/16 ', '0.0.0.0/0'],
   ...['2001:db8::1', '2001:DB8:0:0::/32', '2001:db8:8000::/33', '::/0', '::ffff:0:0/95'],
 ];
-const ADDRESSES = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '2001:db8::1', '2001:db8:8000::1', '::ffff:192.0.2.1'];
+/** The first of them in its IPv6 spelling. */
+const MAPPED = ['::ffff:192.0.2.1', '::ffff:c000:201'];
+const ADDRESSES = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '2001:db8::1', '2001:db8:8000::1', ...MAPPED];
 
 /** Whole hours, half hours and quarters from UTC; clocks that change on different days, by an hour or half of one. */
 const ZONES = [
@@ -66,6 +68,11 @@ function timeText([hours, minutes, seconds]: readonly [number, number, number]):
 const windowValue = fc
   .tuple(one([...'MMMTTTWRFSU']), fc.array(range, { minLength: 1, maxLength: 3 }), one(ZONES), one([',', ' , ']))
   .map(([day, ranges, zone, comma]) => `${day}/${ranges.join(comma)}/${zone}`);
+
+/** The same on every day of the week. */
+const dailyWindows = fc
+  .tuple(fc.array(range, { minLength: 1, maxLength: 3 }), one(ZONES))
+  .map(([ranges, zone]) => [...'MTWRFSU'].map((day) => `${day}/${ranges.join(',')}/${zone}`));
 
 /** Values that some reader might take for a window, and none may. */
 export const GARBAGE_WINDOWS = [
@@ -137,6 +144,7 @@ export function readableCondition(providerIds: readonly string[]): fc.Arbitrary<
     of(PROVIDER, some([...providerIds, ...providerIds.map((id) => ` ${id.toUpperCase()}`)])),
     of(VERIFIED, one([['true'], [' true '], ['false'], []])),
     { weight: 2, arbitrary: of(WINDOWS, fc.array(windowValue, { minLength: 1, maxLength: 3 })) },
+    { weight: 2, arbitrary: of(WINDOWS, dailyWindows) },
     of(WINDOWS, one([['M//UTC'], []])),
   );
 }

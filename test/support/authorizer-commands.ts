@@ -2,9 +2,20 @@
 import fc from 'fast-check';
 import type { ConnectionFacts } from '../../src/core/model/connection-facts.js';
 import type { GroupId, MembershipId, ResourceId } from '../../src/core/model/ids.js';
+import { conditionList, region, remoteIp } from './arbitrary-conditions.js';
 import { idOf, MONDAY_9, type AnyRow } from './builders.js';
-import { ACCOUNT_TABLES, type AccountTable } from '../../src/core/model/rows.js';
-import { connectedClients, denseAccount, edit, facts, GROUPS, keyOf, RESOURCES, type Edit } from './histories.js';
+import { ACCOUNT_TABLES, type AccountTable, type PolicyRow } from '../../src/core/model/rows.js';
+import {
+  connectedClients,
+  denseAccount,
+  edit,
+  facts,
+  GROUPS,
+  keyOf,
+  PROVIDERS,
+  RESOURCES,
+  type Edit,
+} from './histories.js';
 import type { OracleRows } from './oracle-loops.js';
 
 /** `place`s choose among whatever is there when the command runs. */
@@ -17,6 +28,8 @@ export type Command =
   /** A millisecond before, at or after an end of a token or a policy, or a transition. */
   | { readonly kind: 'boundary'; readonly place: number; readonly offset: -1 | 0 | 1 }
   | { readonly kind: 'snapshot' }
+  /** Of the latest snapshot. */
+  | { readonly kind: 'snapshot-again' }
   | { readonly kind: 'release'; readonly place: number };
 
 /** An edit of whatever row, or something a person does to a row that is there. */
@@ -26,6 +39,8 @@ export type Write =
   | { readonly kind: 'move'; readonly place: number; readonly to: { groupId?: GroupId; resourceId?: ResourceId } }
   /** A membership leaves and returns under another id. */
   | { readonly kind: 'rejoin'; readonly place: number }
+  /** A policy that is there gets other conditions. */
+  | { readonly kind: 'guard'; readonly place: number; readonly conditions: PolicyRow['conditions'] }
   /** Everything of a table, or of all, is as it was in the beginning. */
   | { readonly kind: 'restore'; readonly table: AccountTable | undefined }
   /** A token gets its end relative to the moment; undefined: none. */
@@ -60,6 +75,10 @@ const write: fc.Arbitrary<Write> = fc.oneof(
   },
   { weight: 1, arbitrary: place.map((of): Write => ({ kind: 'rejoin', place: of })) },
   {
+    weight: 5,
+    arbitrary: fc.record({ kind: fc.constant('guard' as const), place, conditions: conditionList(PROVIDERS) }),
+  },
+  {
     weight: 3,
     arbitrary: fc
       .option(fc.constantFrom(...ACCOUNT_TABLES), { nil: undefined, freq: 2 })
@@ -80,6 +99,11 @@ const writes = fc.oneof(
   { weight: 2, arbitrary: fc.array(write, { minLength: 2, maxLength: 5 }) },
 );
 
+/** With the token it had in the beginning, from anywhere. */
+const ownConnection = fc
+  .tuple(fc.constantFrom(...connectedClients()), region, remoteIp)
+  .map(([of, from, address]): ConnectionFacts => ({ ...of, region: from, remoteIp: address }));
+
 const step = fc.oneof(
   fc.integer({ min: 1, max: 30 }).map((hours) => hours * HOUR),
   fc.integer({ min: 1, max: 3 * DAY }),
@@ -94,9 +118,7 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
   { weight: 3, arbitrary: writes.map((of): Command => ({ kind: 'preview', writes: of })) },
   {
     weight: 4,
-    arbitrary: fc
-      .oneof(facts, fc.constantFrom(...connectedClients()))
-      .map((of): Command => ({ kind: 'connect', facts: of })),
+    arbitrary: fc.oneof(facts, ownConnection, ownConnection).map((of): Command => ({ kind: 'connect', facts: of })),
   },
   { weight: 2, arbitrary: step.map((by): Command => ({ kind: 'time', by })) },
   { weight: 1, arbitrary: step.map((by): Command => ({ kind: 'time', by: -by })) },
@@ -114,7 +136,10 @@ export const command: fc.Arbitrary<Command> = fc.oneof(
       .constantFrom(MONDAY_9, ...NEAR_CHANGES.map((text) => Date.parse(text)))
       .map((at): Command => ({ kind: 'time-at', at })),
   },
-  { weight: 1, arbitrary: fc.constant<Command>({ kind: 'snapshot' }) },
+  {
+    weight: 2,
+    arbitrary: fc.constantFrom<Command[]>({ kind: 'snapshot' }, { kind: 'snapshot' }, { kind: 'snapshot-again' }),
+  },
   { weight: 1, arbitrary: place.map((of): Command => ({ kind: 'release', place: of })) },
 );
 
@@ -130,6 +155,10 @@ export function editsOf(write: Write, rows: OracleRows, now: number): Edit[] {
     case 'move': {
       const row = chosen(rows.policies, write.place);
       return row ? [{ kind: 'put', row: ['policies', { ...row, ...write.to }] }] : [];
+    }
+    case 'guard': {
+      const row = chosen(rows.policies, write.place);
+      return row ? [{ kind: 'put', row: ['policies', { ...row, conditions: write.conditions }] }] : [];
     }
     case 'rejoin': {
       const row = chosen(rows.memberships, write.place);

@@ -100,14 +100,19 @@ function wholeText(difference: Difference): string {
 
 // ---- one account under test ----------------------------------------------------------------------------------------
 
+/** A snapshot, and the database as it was. */
 interface Kept {
   readonly snapshot: Snapshot;
+  readonly database: FakeDatabase;
   readonly rows: OracleRows;
 }
 
+/** One has never connected when a history begins. */
+const CONNECTED = connectedClients().slice(1);
+
 class AccountUnderTest {
   readonly #database = new FakeDatabase(denseAccount());
-  readonly #authorizer = Authorizer.fromRows(this.#database.raw(), connectedClients());
+  readonly #authorizer = Authorizer.fromRows(this.#database.raw(), CONNECTED);
   readonly #kept: Kept[] = [];
   #rows: OracleRows;
   #now = MONDAY_9;
@@ -115,7 +120,7 @@ class AccountUnderTest {
   changed = 0;
 
   constructor() {
-    for (const of of connectedClients()) this.#database.connect(of);
+    for (const of of CONNECTED) this.#database.connect(of);
     this.#rows = this.#database.readable();
   }
 
@@ -126,7 +131,8 @@ class AccountUnderTest {
         this.#commit(doing.writes);
         break;
       case 'preview':
-        this.#preview(doing.writes);
+        this.#preview(this.#present, doing.writes);
+        for (const kept of this.#kept.slice(-1)) this.#preview(kept, doing.writes);
         break;
       case 'connect':
         this.#judged((before) => {
@@ -144,7 +150,10 @@ class AccountUnderTest {
         this.#moveTo(this.#boundary(doing.place) + doing.offset);
         break;
       case 'snapshot':
-        this.#kept.push({ snapshot: this.#authorizer.snapshot(), rows: this.#rows });
+        this.#kept.push({ ...this.#present, snapshot: this.#authorizer.snapshot(), database: this.#database.copy() });
+        break;
+      case 'snapshot-again':
+        for (const kept of this.#kept.slice(-1)) this.#kept.unshift({ ...kept, snapshot: kept.snapshot.snapshot() });
         break;
       case 'release':
         for (const { snapshot } of this.#kept.splice(doing.place, 1)) snapshot.release();
@@ -221,7 +230,7 @@ class AccountUnderTest {
   }
 
   #commit(writes: readonly Write[]): void {
-    const previewed = this.#preview(writes);
+    const previewed = this.#preview(this.#present, writes);
     const before = this.#authorizer.snapshot();
     const changes = this.#write(this.#database, writes);
     let applied: Difference | undefined;
@@ -246,18 +255,21 @@ class AccountUnderTest {
     mustEqual('difference', told, differenceBetween(before, oracleAnswers(this.#rows, this.#now)));
   }
 
-  #preview(writes: readonly Write[]): Difference {
-    const copy = this.#database.copy();
+  get #present(): Kept {
+    return { snapshot: this.#authorizer, database: this.#database, rows: this.#rows };
+  }
+
+  #preview({ snapshot, database, rows: before }: Kept, writes: readonly Write[]): Difference {
+    const copy = database.copy();
     const changes = this.#write(copy, writes);
-    const [before, after] = [this.#rows, copy.readable()];
-    const flows = flowsOf(before, this.#now);
-    const { access, cut } = this.#authorizer.preview(changes, this.#now, flows);
+    const after = copy.readable();
+    const { access, cut } = snapshot.preview(changes, this.#now, flowsOf(before, this.#now));
     const answers = oracleAnswers(before, this.#now);
     mustEqual('preview', differenceTold(answers, access), differenceBetween(answers, oracleAnswers(after, this.#now)));
     const cutFlows = cut.map(({ flow }) => `${flow.gatewayId} ${keyFor(flow.clientId, flow.resourceId)}`).sort();
     const wantedCut = flowsCut(before, after, this.#now);
     if (cutFlows.join() !== wantedCut.join()) expect(cutFlows).toEqual(wantedCut);
-    mustEqual('accessOf after a preview', libraryAnswers(this.#authorizer, this.#now), answers);
+    mustEqual('accessOf after a preview', libraryAnswers(snapshot, this.#now), answers);
     return access;
   }
 
