@@ -80,12 +80,8 @@ function viewOf(state: AccountState, clientId: ClientId): ClientView {
   const view = new ClientView();
   const subject = subjectOf(state, clientId, NOW);
   if (typeof subject === 'string') throw new Error(`nobody may act as ${clientId}: ${subject}`);
-  const shown = (id: ResourceId): ShownResource | undefined => {
-    const resource = state.resource(id);
-    const sites = state.sitesOfResource(id);
-    if (!resource || authorize(state, subject, id, NOW).verdict === 'deny') return undefined;
-    return { resource, sites };
-  };
+  const shown = (id: ResourceId): ShownResource | undefined =>
+    authorize(state, subject, id, NOW).verdict === 'allow' ? state.served(id) : undefined;
   view.update(candidateResources(state, subject.client), shown);
   return view;
 }

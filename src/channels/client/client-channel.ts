@@ -6,9 +6,10 @@
  * store; it is brought up to date before any frame or timer is handled, ORD-3), *closed*.
  * Commits arrive beside the mailbox through `onStep`, which only marks what to look at again.
  */
-import { authorize, candidateResources, subjectOf, type Subject } from '../../core/authorizer/authorize.js';
+import { authorize, candidateResources, subjectOf } from '../../core/authorizer/authorize.js';
 import { mergeImpact, noImpact, type ClientEnding, type ClientImpact } from '../../core/authorizer/client-impact.js';
 import { nextTransition } from '../../core/authorizer/conditions.js';
+import type { Subject } from '../../core/authorizer/subject.js';
 import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
 import type { Position } from '../../core/model/position.js';
 import type { EpochMs } from '../../core/model/time.js';
@@ -275,11 +276,9 @@ export class ClientChannel implements Channel, ClientPeer, ClientSubscriber, Set
 
   /** What the client may see of a resource at `now`. */
   #shown({ state }: AccountHandle, subject: Subject, resourceId: ResourceId, now: EpochMs): ShownResource | undefined {
-    const resource = state.resource(resourceId);
-    if (!resource || !resourceForVersion(resource, this.peer.version)) return undefined;
-    const sites = state.sitesOfResource(resourceId);
-    if (sites.length === 0) return undefined;
-    return authorize(state, subject, resourceId, now).verdict === 'allow' ? { resource, sites } : undefined;
+    const served = state.served(resourceId);
+    if (!served || !resourceForVersion(served.resource, this.peer.version)) return undefined;
+    return authorize(state, subject, resourceId, now).verdict === 'allow' ? served : undefined;
   }
 
   /**

@@ -13,12 +13,11 @@ import {
   type Allowed,
   type Decision,
   type Denied,
-  type Subject,
-  type SubjectProblem,
 } from './authorize.js';
 import { clientImpacts, type ClientImpact } from './client-impact.js';
 import { nextTransition } from './conditions.js';
 import type { StateDelta } from './state-delta.js';
+import type { Subject, SubjectProblem } from './subject.js';
 
 /** By resource id, ascending. */
 export type Access = ReadonlyMap<ResourceId, Allowed>;

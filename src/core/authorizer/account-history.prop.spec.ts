@@ -138,10 +138,8 @@ class AccountUnderTest {
       if (typeof subject !== 'string') for (const id of candidateResources(this.state, subject.client)) ids.add(id);
     }
     const { removed, upserted } = view.update(ids, (id) => {
-      const resource = this.state.resource(id);
-      const sites = this.state.sitesOfResource(id);
-      if (typeof subject === 'string' || !resource || sites.length === 0) return undefined;
-      return authorize(this.state, subject, id, this.#now).verdict === 'allow' ? { resource, sites } : undefined;
+      if (typeof subject === 'string') return undefined;
+      return authorize(this.state, subject, id, this.#now).verdict === 'allow' ? this.state.served(id) : undefined;
     });
     for (const id of removed) expect(told.delete(id)).toBe(true); // nothing is taken that was not given
     for (const shown of upserted) {

@@ -151,11 +151,11 @@ describe('AccountState', () => {
   it('a link to a site that is not there serves nobody', () => {
     const first = aSite({ id: idOf('aarau') });
     state.apply([inserted('sites', first), inserted('resource_sites', aLink({ siteId: first.id }))]);
-    expect(state.sitesOfResource(RESOURCE).map(({ id }) => id)).toEqual([first.id, SITE]);
+    expect(state.served(RESOURCE)?.sites.map(({ id }) => id)).toEqual([first.id, SITE]);
     state.apply([deleted('sites', first)]);
     state.apply([deleted('sites', aSite())]);
-    expect(state.sitesOfResource(RESOURCE)).toEqual([]);
-    expect(state.isServed(RESOURCE)).toBe(false);
+    expect(state.served(RESOURCE)).toBeUndefined();
+    expect(state.offer(RESOURCE)).toMatchObject({ served: undefined });
     expect(state.isServedBySite(RESOURCE, SITE)).toBe(false);
   });
 
@@ -239,7 +239,8 @@ describe('AccountState', () => {
   it('has no answer for what it does not know', () => {
     const nobody = idOf<ClientId>('nobody');
     expect(state.row('clients', nobody)).toBeUndefined();
-    expect(state.sitesOfResource(idOf<ResourceId>('none'))).toEqual([]);
+    expect(state.served(idOf<ResourceId>('none'))).toBeUndefined();
+    expect(state.offer(idOf<ResourceId>('none'))).toBeUndefined();
     expect(state.connection(nobody)).toBeUndefined();
   });
 });

@@ -32,12 +32,30 @@ import { LayeredMap } from '../support/layered-map.js';
 import { LayeredMultiMap, type ValueSet } from '../support/layered-multi-map.js';
 import { sameValue } from '../support/same-value.js';
 import { compileConditions, type CompiledConditions } from './conditions.js';
-import type { RowDelta, StateDelta } from './state-delta.js';
+import { bothRows, eitherRow, type RowDelta, type StateDelta } from './state-delta.js';
+import { identify, type Identified } from './subject.js';
 
 /** A policy with its conditions compiled, once per change of the row. */
 export interface CompiledPolicy {
   readonly row: PolicyRow;
+  /** The row's own, one step nearer. */
+  readonly id: PolicyId;
+  readonly groupId: GroupId;
   readonly conditions: CompiledConditions;
+}
+
+/** A resource with the sites that serve it, at least one, by id. One object for all who are shown it, until it changes. */
+export interface ServedResource {
+  readonly resource: ResourceRow;
+  readonly sites: readonly SiteRow[];
+}
+
+/** What decisions ask of a resource, worked out once until something of it changes. */
+export interface Offer {
+  /** Enabled policies that name it, by id. */
+  readonly policies: readonly CompiledPolicy[];
+  /** Undefined: no site serves it. */
+  readonly served: ServedResource | undefined;
 }
 
 /** A row, or a part of one, that could not be read and therefore grants nothing (D15). */
@@ -55,6 +73,10 @@ type Layers = ReturnType<typeof emptyLayers>;
 export class AccountState {
   readonly #at: Layers;
   readonly #newFaults: StateFault[] = [];
+  /** Worked out of the rows when first asked for, and dropped when one of those changes. */
+  readonly #offers = new Map<ResourceId, Offer>();
+  readonly #served = new Map<ResourceId, ServedResource>();
+  readonly #identified = new Map<ClientId, Identified>();
 
   constructor(layers = emptyLayers()) {
     this.#at = layers;
@@ -118,20 +140,41 @@ export class AccountState {
     return this.#at.sitesByResource.get(resourceId).has(siteId) && this.#at.tables.sites.has(siteId);
   }
 
-  /** Whether any site of the account serves it. */
-  isServed(resourceId: ResourceId): boolean {
-    for (const siteId of this.#at.sitesByResource.get(resourceId)) if (this.#at.tables.sites.has(siteId)) return true;
-    return false;
+  /** Undefined: there is no such resource. */
+  offer(resourceId: ResourceId): Offer | undefined {
+    const known = this.#offers.get(resourceId);
+    if (known || !this.resource(resourceId)) return known;
+    const policies = [...this.#at.policiesByResource.get(resourceId)]
+      .filter(({ row }) => row.disabledAt === null)
+      .sort((a, b) => compareText(a.id, b.id));
+    const offer = { policies, served: this.served(resourceId) };
+    this.#offers.set(resourceId, offer);
+    return offer;
   }
 
-  /** Sites of a resource, by id. */
-  sitesOfResource(resourceId: ResourceId): readonly SiteRow[] {
+  /** Undefined: there is no such resource, or no site serves it. */
+  served(resourceId: ResourceId): ServedResource | undefined {
+    const known = this.#served.get(resourceId);
+    const resource = this.resource(resourceId);
+    if (known || !resource) return known;
     const sites: SiteRow[] = [];
     for (const siteId of this.#at.sitesByResource.get(resourceId)) {
       const site = this.#at.tables.sites.get(siteId);
       if (site) sites.push(site);
     }
-    return sites.sort((a, b) => compareText(a.id, b.id));
+    if (sites.length === 0) return undefined;
+    const served = { resource, sites: sites.sort((a, b) => compareText(a.id, b.id)).slice() };
+    this.#served.set(resourceId, served);
+    return served;
+  }
+
+  /** Who a client is, whatever the time. */
+  identified(clientId: ClientId): Identified {
+    const known = this.#identified.get(clientId);
+    if (known) return known;
+    const identified = identify(this, clientId);
+    if (this.#at.tables.clients.has(clientId)) this.#identified.set(clientId, identified); // not for every stranger
+    return identified;
   }
 
   resourcesOfSite(siteId: SiteId): ValueSet<ResourceId> {
@@ -200,6 +243,7 @@ export class AccountState {
     const old = this.#at.connections.get(facts.clientId);
     if (old) this.#at.clientsByToken.delete(old.tokenId, facts.clientId);
     this.#at.connections.set(facts.clientId, facts);
+    this.#identified.delete(facts.clientId);
     this.#at.clientsByToken.add(facts.tokenId, facts.clientId);
   }
 
@@ -264,7 +308,21 @@ export class AccountState {
       tokens: this.#settle(step, 'tokens'),
     };
     this.#reindex(delta);
+    this.#dropDerived(delta);
     return delta;
+  }
+
+  /** Of what rests on many rows all is dropped: it is worked out again one by one, as it is asked for. */
+  #dropDerived(delta: StateDelta): void {
+    if (IDENTITY_TABLES.some((table) => delta[table].length > 0)) this.#identified.clear();
+    for (const row of delta.policies.flatMap(bothRows)) this.#offers.delete(row.resourceId);
+    const changed = delta.resources.map((row) => eitherRow(row).id);
+    for (const row of delta.resource_sites) changed.push(eitherRow(row).resourceId);
+    for (const row of delta.sites) changed.push(...this.#at.resourcesBySite.get(eitherRow(row).id));
+    for (const resourceId of changed) {
+      this.#offers.delete(resourceId);
+      this.#served.delete(resourceId);
+    }
   }
 
   #settle<T extends AccountTable>(step: Step, table: T): RowDelta<AccountTables[T]>[] {
@@ -272,6 +330,7 @@ export class AccountState {
     const deltas: RowDelta<AccountTables[T]>[] = [];
     for (const [key, after] of step.touched(table)) {
       const before = rows.get(key);
+      if (after !== undefined) this.#shareIds(after as References);
       if (before !== undefined && after !== undefined && sameValue(before, after)) continue; // the old object stays
       if (before === undefined && after === undefined) continue;
       if (after === undefined) rows.delete(key);
@@ -279,6 +338,17 @@ export class AccountState {
       deltas.push({ before, after });
     }
     return deltas;
+  }
+
+  /**
+   * The ids by which a new row refers to others become those rows' own texts: looking one up then compares an address in
+   * memory instead of 36 characters, and the copies are garbage. Tables are settled parents first.
+   */
+  #shareIds(row: References): void {
+    for (const [field, table] of REFERENCES) {
+      const id = row[field];
+      if (typeof id === 'string') row[field] = this.#at.tables[table].get(id)?.id ?? id;
+    }
   }
 
   /** Removals of every index come before its additions, so that a row that took another's place is not lost. */
@@ -325,7 +395,7 @@ export class AccountState {
   }
 
   #learnPolicy(row: PolicyRow): void {
-    const policy = { row, conditions: compileConditions(row.conditions) };
+    const policy = { row, id: row.id, groupId: row.groupId, conditions: compileConditions(row.conditions) };
     if (row.conditions !== 'unreadable') {
       // An unreadable list was reported with its row; a part that cannot be met is found only here (D15).
       for (const fault of policy.conditions.faults) this.#newFaults.push({ ...fault, table: 'policies', key: row.id });
@@ -335,6 +405,24 @@ export class AccountState {
     this.#at.policiesByResource.add(row.resourceId, policy);
   }
 }
+
+const REFERENCES = [
+  ['accountId', 'accounts'],
+  ['actorId', 'actors'],
+  ['providerId', 'auth_providers'],
+  ['identityId', 'identities'],
+  ['groupId', 'groups'],
+  ['siteId', 'sites'],
+  ['resourceId', 'resources'],
+] as const satisfies readonly (readonly [string, AccountTable])[];
+
+/** Of a row that nobody has seen yet. */
+type References = { [Field in (typeof REFERENCES)[number][0]]?: string | null };
+
+/** What a subject is made of. */
+const IDENTITY_TABLES = [
+  ...['accounts', 'actors', 'auth_providers', 'identities', 'memberships', 'clients', 'tokens'],
+] as const satisfies readonly AccountTable[];
 
 const NO_GROUPS: ReadonlyMap<GroupId, MembershipId> = new Map();
 

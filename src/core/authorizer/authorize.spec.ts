@@ -121,6 +121,21 @@ describe('authorizeFlow', () => {
     expect(decideAfter(updated('tokens', aToken(), aToken({ identityId: null })))).toMatchObject({ verdict: 'allow' });
   });
 
+  it('a token that has ended says so before anything that hangs on it', () => {
+    const ended = updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 }));
+    expect(decideAfter(ended, deleted('identities', anIdentity()))).toMatchObject({ reason: 'token-expired' });
+    expect(decideAfter(deleted('clients', aClient()))).toMatchObject({ reason: 'client-gone' });
+  });
+
+  it('what is violated is told of policies for the actor’s own groups alone', () => {
+    const forOthers = aPolicy({ id: B, groupId: idOf('ops'), conditions: [verified] });
+    const forUs = updated('policies', aPolicy(), aPolicy({ conditions: [region] }));
+    expect(decideAfter(forUs, inserted('policies', forOthers))).toMatchObject({
+      reason: 'forbidden',
+      violated: ['remote_ip_location_region'],
+    });
+  });
+
   describe('among several policies (domain.md 2.5)', () => {
     const weekday = new Date(MONDAY_9).getUTCDay();
     const letter = 'UMTWRFS'.charAt(weekday);

@@ -20,16 +20,10 @@ import {
 } from './access.js';
 import { changesOfEdits, type AccountEdit } from './account-edits.js';
 import { AccountState, type StateFault } from './account-state.js';
-import {
-  authorizeFlow,
-  subjectOf,
-  type Allowed,
-  type Decision,
-  type Subject,
-  type SubjectProblem,
-} from './authorize.js';
+import { authorizeFlow, subjectOf, type Allowed, type Decision } from './authorize.js';
 import { explain, type Explanation } from './explain.js';
 import type { Flow, FlowTable } from './flow-table.js';
+import type { Subject, SubjectProblem } from './subject.js';
 import { NO_DELTA, type StateDelta } from './state-delta.js';
 
 export interface AppliedChange {
@@ -56,7 +50,8 @@ export { UnreadableRowError } from '../changes/parse-row.js';
 export type { Access, AccessDifference, ClientDifference } from './access.js';
 export type { AccountEdit } from './account-edits.js';
 export type { StateFault } from './account-state.js';
-export type { Allowed, Decision, Denied, Subject, SubjectProblem } from './authorize.js';
+export type { Allowed, Decision, Denied } from './authorize.js';
+export type { Subject, SubjectProblem } from './subject.js';
 export type { ConditionProperty } from './conditions.js';
 export type { Explanation, ExplainedCondition, ExplainedPolicy, ExplainedSubject, PolicyVerdict } from './explain.js';
 export type { Flow, Grant } from './flow-table.js';

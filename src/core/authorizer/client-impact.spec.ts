@@ -79,7 +79,7 @@ describe('clientImpacts', () => {
   });
 
   it.each<[string, Change, Partial<ClientImpact>]>([
-    ['its membership goes', deleted('memberships', aMembership()), { everything: true }],
+    ['its membership goes', deleted('memberships', aMembership()), { resources: new Set([RESOURCE]) }],
     ['it is verified', updated('clients', aClient(), aClient({ verifiedAt: MONDAY_9 })), { everything: true }],
     [
       'its token gets an end',
@@ -133,6 +133,13 @@ describe('clientImpacts', () => {
     const others = Array.from({ length: 20 }, (_, i) => aMembership({ id: idOf(`m${i}`), actorId: idOf(`b${i}`) }));
     state.apply(others.map((row) => inserted('memberships', row)));
     expect(impactOf(deleted('policies', aPolicy()))?.resources).toEqual(new Set([RESOURCE]));
+  });
+
+  it('AUTH-1: a membership that goes together with a policy of its group looks at what the policy named', () => {
+    const elsewhere = aPolicy({ id: idOf<PolicyId>('p2'), groupId: idOf<GroupId>('ops') });
+    state.apply([inserted('policies', elsewhere)]);
+    const changes = [deleted('memberships', aMembership()), deleted('policies', aPolicy())];
+    expect(impactOf(...changes, deleted('policies', elsewhere))?.resources).toEqual(new Set([RESOURCE]));
   });
 
   it('concerns nobody who is not connected', () => {

@@ -96,8 +96,13 @@ export function clientImpacts(
     const mark = after ? lookAtToken : end(bearerGone ? 'refused-on-retry' : 'token-deleted');
     for (const clientId of state.clientsOfToken(token.id)) on(clientId, mark);
   }
-  for (const row of delta.memberships.flatMap(bothRows)) onActor(row.actorId, lookAtEverything);
-  for (const row of delta.policies.flatMap(bothRows)) onGroup(row.groupId, lookAt(row.resourceId));
+  const changedPolicies = delta.policies.flatMap(bothRows);
+  for (const { actorId, groupId } of delta.memberships.flatMap(bothRows)) {
+    // What the group grants now, and what it granted until this very commit.
+    for (const { row } of state.policiesOfGroup(groupId)) onActor(actorId, lookAt(row.resourceId));
+    for (const row of changedPolicies) if (row.groupId === groupId) onActor(actorId, lookAt(row.resourceId));
+  }
+  for (const row of changedPolicies) onGroup(row.groupId, lookAt(row.resourceId));
   for (const row of delta.resources) onResource(eitherRow(row).id);
   for (const row of delta.resource_sites) onResource(eitherRow(row).resourceId);
   for (const row of delta.sites) for (const id of state.resourcesOfSite(eitherRow(row).id)) onResource(id);

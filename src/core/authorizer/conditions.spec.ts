@@ -1,7 +1,16 @@
 import { describe, expect, it } from '@jest/globals';
 import type { ProviderId } from '../model/ids.js';
 import type { ConditionSource } from '../model/rows.js';
-import { compileConditions, conditionInput, conformsUntil, nextTransition, violations } from './conditions.js';
+import {
+  type CompiledConditions,
+  type ConditionInput,
+  type ConditionProperty,
+  compileConditions,
+  conditionInput,
+  conformsUntil,
+  nextTransition,
+  addViolations,
+} from './conditions.js';
 
 const OKTA = 'a0000000-0000-4000-8000-00000000000a' as ProviderId;
 const OTHER = 'b0000000-0000-4000-8000-00000000000b' as ProviderId;
@@ -34,8 +43,14 @@ function verdict(source: readonly ConditionSource[] | 'unreadable', client = aCl
   const input = conditionInput(client, client.providerId, client.verifiedAt);
   const until = conformsUntil(compiled, input, now);
   return until === undefined
-    ? { holds: false, violated: violations(compiled, input, now) }
+    ? { holds: false, violated: violationsOf(compiled, input, now) }
     : { holds: true, until: until === Infinity ? null : until };
+}
+
+function violationsOf(...of: [CompiledConditions, ConditionInput, number]): ConditionProperty[] {
+  const violated: ConditionProperty[] = [];
+  addViolations(violated, ...of);
+  return violated;
 }
 
 describe('one condition (domain 2.2)', () => {

@@ -88,25 +88,25 @@ export function conformsUntil(
 ): EpochMs | undefined {
   if (faults.length > 0) return undefined;
   let until = Infinity;
-  for (const { holdsUntil } of conditions) {
-    const end = holdsUntil(input, now);
+  for (let i = 0; i < conditions.length; i += 1) {
+    const end = (conditions[i] as CompiledCondition).holdsUntil(input, now);
     if (end === undefined) return undefined;
     if (end < until) until = end;
   }
   return until;
 }
 
-/** What is violated now, named once, in the order of the list. Also empty when what denies has no name on the wire. */
-export function violations(
+/** Adds what is violated now to `violated`, each property once, in the order of the list. What has no name on the wire is not named. */
+export function addViolations(
+  violated: ConditionProperty[],
   { conditions }: CompiledConditions,
   input: ConditionInput,
   now: EpochMs,
-): readonly ConditionProperty[] {
-  const violated = new Set<ConditionProperty>();
+): void {
   for (const { property, holdsUntil } of conditions) {
-    if (property !== undefined && holdsUntil(input, now) === undefined) violated.add(property);
+    if (property === undefined || violated.includes(property)) continue;
+    if (holdsUntil(input, now) === undefined) violated.push(property);
   }
-  return [...violated];
 }
 
 /**
@@ -164,10 +164,6 @@ const COMPILERS: ReadonlyMap<string, Compiler> = new Map<ConditionProperty, Comp
 const never: HoldsUntil = () => undefined;
 const always: HoldsUntil = () => Infinity;
 
-function endless(test: (input: ConditionInput) => boolean): HoldsUntil {
-  return (input) => (test(input) ? Infinity : undefined);
-}
-
 function endOf(schedule: WindowSchedule, now: EpochMs): EpochMs | undefined {
   const verdict = schedule.verdictAt(now);
   return verdict.isOpen ? verdict.until : undefined;
@@ -179,7 +175,7 @@ function compileRegion(operator: string, values: readonly string[]): HoldsUntil 
   const regions = new Set(
     values.map((value) => mustParse(value, 'a country code', (text) => REGION_CODES.has(text) && text)),
   );
-  return endless(({ region }) => region !== null && regions.has(region) === isWanted);
+  return ({ region }) => (region !== null && regions.has(region) === isWanted ? Infinity : undefined);
 }
 
 /**
@@ -191,12 +187,12 @@ function compileRemoteIp(operator: string, values: readonly string[]): HoldsUnti
   const ranges = new IpRangeSet(
     values.map((value) => mustParse(value, 'an IP address or network', parseConditionRange)),
   );
-  if (isWanted) return endless(({ address }) => address !== null && ranges.has(address));
-  return endless(({ address }) => {
-    if (address === null || ranges.has(address)) return false;
+  if (isWanted) return ({ address }) => (address !== null && ranges.has(address) ? Infinity : undefined);
+  return ({ address }) => {
+    if (address === null || ranges.has(address)) return undefined;
     const inner = unmapped(address);
-    return inner === undefined || !ranges.has(inner);
-  });
+    return inner !== undefined && ranges.has(inner) ? undefined : Infinity;
+  };
 }
 
 function parseConditionRange(text: string): IpRange | undefined {
@@ -210,7 +206,7 @@ function compileProvider(operator: string, values: readonly string[]): HoldsUnti
   const providers = new Set(
     values.map((value) => mustParse(value.toLowerCase(), 'a provider id', (text) => isUuid(text) && text)),
   );
-  return endless(({ providerId }) => (providerId !== null && providers.has(providerId)) === isWanted);
+  return ({ providerId }) => ((providerId !== null && providers.has(providerId)) === isWanted ? Infinity : undefined);
 }
 
 function compileTime(operator: string, values: readonly string[]): WindowSchedule {
@@ -224,7 +220,7 @@ function compileVerified(operator: string, values: readonly string[]): HoldsUnti
   const [value, ...more] = values;
   if (more.length > 0) throw new BadConditionError('more than one value');
   if (value === undefined || value === 'false') return always;
-  if (value === 'true') return endless(({ verifiedAt }) => verifiedAt !== null);
+  if (value === 'true') return ({ verifiedAt }) => (verifiedAt === null ? undefined : Infinity);
   throw new BadConditionError(`${excerpt(value)} is not true or false`);
 }
 

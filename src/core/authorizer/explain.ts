@@ -18,7 +18,8 @@ import type { EpochMs } from '../model/time.js';
 import { compareText } from '../support/compare-text.js';
 import { judge } from './access.js';
 import type { AccountState, CompiledPolicy } from './account-state.js';
-import { subjectOf, type Decision, type Subject } from './authorize.js';
+import { subjectOf, type Decision } from './authorize.js';
+import type { Subject } from './subject.js';
 import { formatAddress } from './ip-ranges.js';
 import { conformsUntil, UNREADABLE, type CompiledCondition, type ConditionInput } from './conditions.js';
 
@@ -86,14 +87,14 @@ export interface ExplainedCondition {
 export function explain(state: AccountState, clientId: ClientId, resourceId: ResourceId, now: EpochMs): Explanation {
   const subject = subjectOf(state, clientId, now);
   const decision = judge(state, subject, resourceId, now);
-  const policies = [...state.policiesOfResource(resourceId)].sort((a, b) => compareText(a.row.id, b.row.id));
+  const policies = [...state.policiesOfResource(resourceId)].sort((a, b) => compareText(a.id, b.id));
   return {
     at: now,
     decision,
     client: namedBy(clientId, state.row('clients', clientId)),
     resource: namedBy(resourceId, state.resource(resourceId)),
     subject: typeof subject === 'string' ? null : explainSubject(state, subject),
-    sites: state.sitesOfResource(resourceId).map(({ id, name }) => ({ id, name })),
+    sites: (state.served(resourceId)?.sites ?? []).map(({ id, name }) => ({ id, name })),
     policies:
       typeof subject === 'string' ? [] : policies.map((policy) => explainPolicy(state, subject, policy, decision, now)),
   };

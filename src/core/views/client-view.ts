@@ -71,6 +71,7 @@ function mustBeMadeAnew(before: ShownResource, after: ShownResource): boolean {
 }
 
 function looksTheSame(before: ShownResource, after: ShownResource): boolean {
+  if (before === after) return true;
   return (
     sameValue(before.resource, after.resource) &&
     before.sites.length === after.sites.length &&
