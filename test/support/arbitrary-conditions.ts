@@ -9,11 +9,11 @@ import type { ConditionSource } from '../../src/core/model/rows.js';
 const REGIONS = ['DE', 'FR'];
 const NETWORKS = [
   ...['192.0.2.1', '192.0.2.2', '192.0.2.2/31', '192.0.2.77/24', ' 192.0.0.0/16 ', '0.0.0.0/0'],
-  ...['2001:db8::1', '2001:DB8:0:0::/32', '2001:db8:8000::/33', '::/0', '::ffff:0:0/95'],
+  ...['2001:db8::1', '2001:DB8:0:0::/32', '2001:db8:8000::/33', '::/0', '::ffff:0:0/95', '::192.0.2.1'],
 ];
 /** The first of them in its IPv6 spelling. */
 const MAPPED = ['::ffff:192.0.2.1', '::ffff:c000:201'];
-const ADDRESSES = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '2001:db8::1', '2001:db8:8000::1', ...MAPPED];
+const ADDRESSES = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '2001:db8::1', '2001:db8:8000::1', '::192.0.2.1', ...MAPPED];
 
 /** Whole hours, half hours and quarters from UTC; clocks that change on different days, by an hour or half of one. */
 const ZONES = [
@@ -87,6 +87,9 @@ export const GARBAGE_WINDOWS = [
     'M/22-6/UTC',
     'M/9-24/UTC',
     'M/9:60-10/UTC',
+    'M/9-17/SystemV/EST5',
+    'M/9-17/US/Pacific-New',
+    'M/9-17/Canada/East-Saskatchewan',
   ],
   ...['M/9-10:0:60/UTC', 'M/9/UTC', 'M/9-10-11/UTC', 'M/false/UTC', 'M/TRUE/UTC', 'M/9 - 17/UTC', 'M/0-23/ UTC'],
   ...['M/0-23/Mars/Olympus', 'M/0-23/+01:00', 'M/0-23/UTC+1', 'M/0-23/PST', 'M/0-23/Etc/Unknown', 'M/0-23/Factory'],

@@ -20,10 +20,21 @@ export interface IpRange extends IpAddress {
 export function parseAddress(text: string): IpAddress | undefined {
   if (text.length > MAX_ADDRESS_LENGTH) return undefined;
   if (ipaddr.IPv4.isValidFourPartDecimal(text)) return toAddress(4, ipaddr.IPv4.parse(text));
-  if (!text.includes(':') || text.includes('%') || !ipaddr.IPv6.isValid(text)) return undefined;
-  const dottedTail = text.includes('.') ? text.slice(text.lastIndexOf(':') + 1) : undefined;
-  if (dottedTail !== undefined && !ipaddr.IPv4.isValidFourPartDecimal(dottedTail)) return undefined;
-  return toAddress(6, ipaddr.IPv6.parse(text));
+  if (!text.includes(':') || text.includes('%')) return undefined;
+  const hexadecimal = withoutDots(text);
+  return hexadecimal !== undefined && ipaddr.IPv6.isValid(hexadecimal)
+    ? toAddress(6, ipaddr.IPv6.parse(hexadecimal))
+    : undefined;
+}
+
+/** `::1.2.3.4` as `::102:304`: the parser would take it for `::ffff:1.2.3.4`. */
+function withoutDots(text: string): string | undefined {
+  if (!text.includes('.')) return text;
+  const tailAt = text.lastIndexOf(':') + 1;
+  const tail = text.slice(tailAt);
+  if (!ipaddr.IPv4.isValidFourPartDecimal(tail)) return undefined;
+  const { bits } = toAddress(4, ipaddr.IPv4.parse(tail));
+  return `${text.slice(0, tailAt)}${(bits >> 16n).toString(16)}:${(bits & 0xffffn).toString(16)}`;
 }
 
 /** `address/prefix`; host bits may be set and are cleared. `undefined` when the prefix is missing or out of range. */

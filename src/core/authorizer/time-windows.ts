@@ -187,10 +187,13 @@ function parseValue(value: string): readonly TimeWindow[] {
 /** Temporal would also take an offset or a whole timestamp for a zone, hence the shape check. */
 const ZONE_NAME = /^[A-Za-z][A-Za-z0-9_+-]*(\/[A-Za-z0-9_+-]+)*$/;
 
+/** Names that the time zone database has given up and ICU still reads. */
+const FORMER_NAME = /^(systemv\/.*|us\/pacific-new|canada\/east-saskatchewan)$/i;
+
 function mustBeZone(zone: string): string {
   if (zone === '') throw new InvalidTimeWindowError('timezone is required');
   try {
-    if (ZONE_NAME.test(zone)) return new Temporal.ZonedDateTime(0n, zone).timeZoneId;
+    if (ZONE_NAME.test(zone) && !FORMER_NAME.test(zone)) return new Temporal.ZonedDateTime(0n, zone).timeZoneId;
   } catch {
     // unknown to the time zone database
   }
