@@ -15,6 +15,7 @@ import type { GeoIp } from './core/ports/geo-ip.js';
 import { HYDRATION_READER } from './core/ports/hydration-reader.js';
 import { METRICS, type Metrics } from './core/ports/metrics.js';
 import { PRESENCE } from './core/ports/presence.js';
+import { RECEIPT_LEDGER } from './core/ports/receipt-ledger.js';
 import { READINESS, type Readiness } from './core/ports/readiness.js';
 import { TOKEN_WATCH } from './core/ports/token-watch.js';
 import { VIEW_BACKLOG } from './core/ports/view-backlog.js';
@@ -31,7 +32,8 @@ import { runStatement } from './db/run-statement.js';
 import { HealthModule } from './health/health.module.js';
 import { PrometheusMetrics } from './health/prometheus-metrics.js';
 import { LocalPresence } from './presence/local-presence.js';
-import { REPLICATION, type Replication } from './replication/replication.js';
+import { OpenReceipts } from './replication/open-receipts.js';
+import { REPLICATION, type Replication, type ReplicationPorts } from './replication/replication.js';
 import { ReplicationModule, type ReplicationSetup } from './replication/replication.module.js';
 import { AccountStoreRegistry } from './store/account-store-registry.js';
 import { DrainState } from './drain-state.js';
@@ -59,9 +61,14 @@ export class AppModule {
       imports: [
         ports,
         ReplicationModule.register({
-          inject: [COMMIT_SINK, CHANGE_LOG, METRICS, DATABASE],
-          useFactory: (sink: CommitSink, changeLog: ChangeLog, metrics: Metrics, database: Database) =>
-            replicationSetup(runtime, sink, changeLog, metrics, database),
+          inject: [COMMIT_SINK, CHANGE_LOG, OpenReceipts, METRICS, DATABASE],
+          useFactory: (
+            sink: CommitSink,
+            changeLog: ChangeLog,
+            receipts: OpenReceipts,
+            metrics: Metrics,
+            database: Database,
+          ) => replicationSetup(runtime, { sink, changeLog, receipts, metrics }, database),
         }),
         ChannelsModule.with({ ...runtime, ...channelOptions(runtime.config) }),
         HealthModule,
@@ -111,6 +118,8 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
       useFactory: (database: Database) => new PostgresConnects(database, epoch),
     },
     { provide: ACCOUNT_STREAMS, useFactory: () => new AccountBroadcaster(log) },
+    { provide: OpenReceipts, useFactory: () => new OpenReceipts() },
+    { provide: RECEIPT_LEDGER, useExisting: OpenReceipts },
     { provide: PRESENCE, useFactory: () => new LocalPresence() },
     { provide: DrainState, useFactory: () => new DrainState() },
     {
@@ -169,9 +178,7 @@ const RESYNC_LIMIT_MS = 60_000;
 
 function replicationSetup(
   { config, databaseUrl, clock, random, scheduler, log }: Runtime,
-  sink: CommitSink,
-  changeLog: ChangeLog,
-  metrics: Metrics,
+  ports: Pick<ReplicationPorts, 'sink' | 'changeLog' | 'receipts' | 'metrics'>,
   database: Database,
 ): ReplicationSetup {
   const names = publicationNames(config.publicationPrefix);
@@ -188,7 +195,8 @@ function replicationSetup(
       maxTxBytes: config.maxTxBytes,
     },
     ports: {
-      ...{ sink, changeLog, clock, scheduler, random, metrics, log },
+      ...ports,
+      ...{ clock, scheduler, random, log },
       run: (text, values) => runStatement(database, 'heartbeat', text, values),
       reconcilePublications: async () => {
         const changes = await reconcilePublications(database, config.publicationPrefix);
@@ -201,7 +209,8 @@ function replicationSetup(
 
 function channelOptions(config: Config) {
   const { joinTimeoutMs, maxOutboundBytes, maxFrameBytes, connectTimeoutMs, maxConcurrentUpgrades } = config;
-  const { maxUnansweredFlows, relaysDebounceMs, relaysRequired, maxBackOffSeconds } = config;
+  const { maxUnansweredFlows, relaysDebounceMs, relaysRequired, receipts, receiptTimeoutMs, maxBackOffSeconds } =
+    config;
   const socket = (idleMs: number, framesPerSecond: number) => ({
     ...{ idleMs, joinTimeoutMs, maxOutboundBytes },
     frames: { burst: framesPerSecond * FRAMES_AT_ONCE, perSecond: framesPerSecond },
@@ -222,7 +231,11 @@ function channelOptions(config: Config) {
         ([address, length]) => parseRange(`${address.toString()}/${length}`) ?? [],
       ),
     },
-    limits: { maxUnansweredFlows, relaysDebounceMs, relaysRequired, mailboxLimit: MAILBOX_LIMIT },
+    limits: {
+      ...{ maxUnansweredFlows, relaysDebounceMs, relaysRequired, receiptTimeoutMs },
+      receiptsAreAsked: receipts === 'on',
+      mailboxLimit: MAILBOX_LIMIT,
+    },
   };
 }
 

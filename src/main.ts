@@ -105,9 +105,15 @@ async function startOn(
     api.beginDrain();
     housekeeping.stop();
     await replication.stop();
-    await inTime('last rows', closeEpoch(app.get<FlowRecords>(FLOW_RECORDS), database, epoch, clock), clock, log);
+    const isRecorded = await inTime(
+      'last rows',
+      closeEpoch(app.get<FlowRecords>(FLOW_RECORDS), database, epoch, clock),
+      clock,
+      log,
+    );
     await api.drain(config.drainSeconds * 1000);
     await app.close();
+    if (isRecorded) await inTime('last deliveries', app.get<FlowRecords>(FLOW_RECORDS).flush(), clock, log);
     app.get(AccountStoreRegistry).close();
     await inTime('database connections', database.close(), clock, log);
     await embedded?.stop();
@@ -142,8 +148,8 @@ async function closeEpoch(flowRecords: FlowRecords, database: Database, epoch: b
   await markClean(database, epoch, clock.now());
 }
 
-/** Never rejects; what fails or takes too long is logged and left behind. */
-async function inTime(what: string, task: Promise<void>, clock: Clock, log: Logger): Promise<void> {
+/** Never rejects; what fails or takes too long is logged and left behind. Whether it was done. */
+async function inTime(what: string, task: Promise<void>, clock: Clock, log: Logger): Promise<boolean> {
   let cancel: (() => void) | undefined;
   const tooLate = new Promise<never>((_, reject) => {
     cancel = clock.after(GOODBYE_WITHIN_MS, () => {
@@ -152,8 +158,10 @@ async function inTime(what: string, task: Promise<void>, clock: Clock, log: Logg
   });
   try {
     await Promise.race([task, tooLate]);
+    return true;
   } catch (error) {
     log.error('server.stop-incomplete', { what, error });
+    return false;
   } finally {
     cancel?.();
   }

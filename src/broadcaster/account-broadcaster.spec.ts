@@ -12,7 +12,7 @@ import type {
 import type { Logger } from '../core/support/logger.js';
 import { AccountBroadcaster } from './account-broadcaster.js';
 
-const step: AppliedStep = { accountId: ACCOUNT, position: 7n, now: MONDAY_9 };
+const step: AppliedStep = { accountId: ACCOUNT, position: 7n, committedAt: MONDAY_9, now: MONDAY_9 };
 const impact: GatewayImpact = {
   flows: new Set(),
   resources: new Set(),

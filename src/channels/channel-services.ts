@@ -6,6 +6,7 @@ import type { Connects } from '../core/ports/connects.js';
 import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { Presence } from '../core/ports/presence.js';
+import type { ReceiptLedger } from '../core/ports/receipt-ledger.js';
 import type { TokenWatch } from '../core/ports/token-watch.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
@@ -16,6 +17,7 @@ export interface ChannelServices {
   readonly streams: AccountStreams;
   readonly presence: Presence;
   readonly flowRecords: FlowRecords;
+  readonly receipts: ReceiptLedger;
   readonly tokens: TokenWatch;
   readonly connects: Pick<Connects, 'findToken'>;
   readonly sealer: RefSealer;
@@ -34,6 +36,10 @@ export interface ChannelLimits {
   readonly relaysDebounceMs: number;
   /** Whether a gateway that was given no relay is passed over for peers that need one (D31). */
   readonly relaysRequired: boolean;
+  /** False: a rejection counts as told once it is written to the socket, and no ping is sent. */
+  readonly receiptsAreAsked: boolean;
+  /** A gateway that has not proven to have read a rejection by then is cut off. Unit ms, from the push. */
+  readonly receiptTimeoutMs: number;
   /** Tasks waiting in one channel's mailbox. */
   readonly mailboxLimit: number;
 }

@@ -22,6 +22,13 @@ export interface ChannelSocket<Pushes> {
   replyError(to: Addressed, reason: string, extra?: Readonly<Record<string, unknown>>): void;
   /** Ends the socket; what was pushed before still goes out. The reason is for our log: close frames carry none (D24). */
   close(code: CloseCode, why: string): void;
+  /**
+   * Asks the peer to prove that it has read everything sent before: a ping that every peer ignores (wire-protocol.md 0.5).
+   * @param passed called when the answer is here; never once the channel is closed, nor once another barrier was sent
+   */
+  barrier(passed: () => void): void;
+  /** Cuts the peer off at once, without a close frame; what is still unsent is lost. */
+  terminate(why: string): void;
   /** Channel code failed: reports and closes. */
   crashed(error: unknown): void;
 }

@@ -7,6 +7,7 @@ import { FLOW_RECORDS, type FlowRecords } from '../core/ports/flow-records.js';
 import type { GeoIp } from '../core/ports/geo-ip.js';
 import { METRICS, type Metrics } from '../core/ports/metrics.js';
 import { PRESENCE, type Presence } from '../core/ports/presence.js';
+import { RECEIPT_LEDGER, type ReceiptLedger } from '../core/ports/receipt-ledger.js';
 import { TOKEN_WATCH, type TokenWatch } from '../core/ports/token-watch.js';
 import { VIEW_BACKLOG } from '../core/ports/view-backlog.js';
 import type { Clock, Random } from '../core/support/clock.js';
@@ -64,6 +65,7 @@ export class ChannelsModule {
             ACCOUNT_STREAMS,
             PRESENCE,
             FLOW_RECORDS,
+            RECEIPT_LEDGER,
             TOKEN_WATCH,
             CONNECTS,
             METRICS,
@@ -75,6 +77,7 @@ export class ChannelsModule {
             streams: AccountStreams,
             presence: Presence,
             flowRecords: FlowRecords,
+            receipts: ReceiptLedger,
             tokens: TokenWatch,
             connects: Connects,
             metrics: Metrics,
@@ -82,7 +85,7 @@ export class ChannelsModule {
             guard: ConnectGuard,
           ) => {
             const sealer = new RefSealer(random.bytes(SEAL_KEY_BYTES), random);
-            const ports = { stores, streams, presence, flowRecords, tokens, connects, metrics };
+            const ports = { stores, streams, presence, flowRecords, receipts, tokens, connects, metrics };
             return new SocketFactory({ ...ports, sealer, views, clock, random, log, limits }, sockets, guard);
           },
         },

@@ -65,6 +65,10 @@ export interface Config {
   readonly maxOutboundBytes: number;
   /** MAX_UNANSWERED_FLOWS. `authorize_flow` messages a gateway may owe an answer to; further ones wait. Default 32. */
   readonly maxUnansweredFlows: number;
+  /** RECEIPTS. Whether gateways must prove that they have read a rejection; off where a proxy answers pings itself. Default on. */
+  readonly receipts: 'on' | 'off';
+  /** RECEIPT_TIMEOUT_MS. A gateway that has not proven it by then is cut off; also how long it can hold back the log. Default 10000. */
+  readonly receiptTimeoutMs: number;
   /** MAX_CONCURRENT_UPGRADES. Upgrades in progress in the whole process; further ones get 503. Default 256. */
   readonly maxConcurrentUpgrades: number;
   /** CONNECT_BURST. Connects of one device, token and address at once; then CONNECTS_PER_SECOND; further ones get 503. Default 5. */

@@ -35,6 +35,8 @@ export function readConfig(env: Environment): Config {
     maxFrameBytes: read.positiveInt('MAX_FRAME_BYTES', 64 * KIB),
     maxOutboundBytes: read.positiveInt('MAX_OUTBOUND_BYTES', MIB),
     maxUnansweredFlows: read.positiveInt('MAX_UNANSWERED_FLOWS', 32),
+    receipts: read.oneOf('RECEIPTS', 'on', ['on', 'off']),
+    receiptTimeoutMs: read.positiveInt('RECEIPT_TIMEOUT_MS', 10_000),
     maxConcurrentUpgrades: read.positiveInt('MAX_CONCURRENT_UPGRADES', 256),
     connectBurst: read.positiveInt('CONNECT_BURST', 5),
     connectsPerSecond: read.positiveInt('CONNECTS_PER_SECOND', 1),

@@ -2,7 +2,7 @@
  * Writes the history of flows in batches, off the hot path (D21).
  *
  * One batch is under way at a time, and batches go in the order things were queued; inside a batch rows are inserted
- * before any is closed. So a closing never overtakes the row it closes.
+ * before any is closed, and closed before any is delivered. So nothing overtakes the row it changes.
  *
  *   idle      nothing queued
  *   lingering something queued; the batch leaves LINGER_MS later, or at once when it is full or somebody flushes
@@ -12,15 +12,15 @@
 import type { StoredFlow, FlowRecord } from '../core/model/flow.js';
 import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
 import type { EpochMs } from '../core/model/time.js';
-import type { FlowClosing, FlowRecords } from '../core/ports/flow-records.js';
+import type { FlowClosing, FlowDelivery, FlowRecords } from '../core/ports/flow-records.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
-import { clientsOfUncleanEpochs, forgetHistory } from './epochs.js';
+import { clientsOfUncleanEpochs, forgetHistory, settleUncleanEpochs } from './epochs.js';
 import type { Database } from './open-database.js';
 import { isForGood } from './postgres-error.js';
 import { unexpiredFlows } from './unexpired-flows.js';
-import { closeFlows, insertFlows } from './write-flows.js';
-import type { FlowRow } from './write-flows.js';
+import { closeFlows, deliverFlows, insertFlows } from './write-flows.js';
+import type { FlowRow, HandMadeCut } from './write-flows.js';
 
 interface Outcome {
   written(): void;
@@ -30,6 +30,8 @@ interface Outcome {
 type Entry =
   | { readonly kind: 'row'; readonly row: FlowRow; readonly outcome: Outcome }
   | { readonly kind: 'closing'; readonly closing: FlowClosing }
+  | { readonly kind: 'delivery'; readonly delivery: FlowDelivery }
+  | { readonly kind: 'epochs-told'; readonly accountId: AccountId; readonly gatewayId: GatewayId }
   | { readonly kind: 'history-gone' };
 
 /** Longer: fewer statements, and a `flow_created` that waits for its row waits longer. At most 100 (D21). */
@@ -54,16 +56,24 @@ export class BatchedFlowRecords implements FlowRecords {
   ) {}
 
   add(record: FlowRecord, outcome: Outcome): void {
-    this.#enqueue({ kind: 'row', row: { record, cutAt: null }, outcome });
+    this.#enqueue({ kind: 'row', row: { record, cut: null }, outcome });
   }
 
   close(closing: FlowClosing): void {
     this.#enqueue({ kind: 'closing', closing });
   }
 
-  putBackRevoked(record: FlowRecord, at: EpochMs): void {
+  delivered(delivery: FlowDelivery): void {
+    this.#enqueue({ kind: 'delivery', delivery });
+  }
+
+  putBackRevoked(record: FlowRecord, cut: HandMadeCut): void {
     const unwritable = (error: unknown): void => this.#reportLost('put-back', record.accountId, record.id, error);
-    this.#enqueue({ kind: 'row', row: { record, cutAt: at }, outcome: { written: () => undefined, unwritable } });
+    this.#enqueue({ kind: 'row', row: { record, cut }, outcome: { written: () => undefined, unwritable } });
+  }
+
+  uncleanEpochsTold(accountId: AccountId, gatewayId: GatewayId): void {
+    this.#enqueue({ kind: 'epochs-told', accountId, gatewayId });
   }
 
   historyGone(): void {
@@ -106,7 +116,8 @@ export class BatchedFlowRecords implements FlowRecords {
       const batch = this.#queue.splice(0, MAX_BATCH);
       await this.#writeRows(batch.flatMap((entry) => (entry.kind === 'row' ? [entry] : [])));
       await this.#writeClosings(batch.flatMap((entry) => (entry.kind === 'closing' ? [entry.closing] : [])));
-      if (batch.some((entry) => entry.kind === 'history-gone')) await this.#forgetHistory();
+      await this.#writeDeliveries(batch.flatMap((entry) => (entry.kind === 'delivery' ? [entry.delivery] : [])));
+      for (const entry of batch) await this.#writeRest(entry);
       this.#settled(batch.length);
     }
     this.#isWriting = false;
@@ -143,9 +154,26 @@ export class BatchedFlowRecords implements FlowRecords {
     else for (const { accountId, flowId } of closings) this.#reportLost('closing', accountId, flowId, error);
   }
 
-  async #forgetHistory(): Promise<void> {
-    const error = await this.#persist(() => forgetHistory(this.database));
-    if (error !== undefined) this.log.error('flows.history-not-forgotten', { error });
+  /** Of one flow the last one counts: a gateway that came back at once may have read what its former socket had not. */
+  async #writeDeliveries(deliveries: readonly FlowDelivery[]): Promise<void> {
+    if (deliveries.length === 0) return;
+    const last = [...new Map(deliveries.map((delivery) => [delivery.flowId, delivery])).values()];
+    const error = await this.#persist(() => deliverFlows(this.database, last));
+    if (error === undefined) return;
+    if (last.length > 1) for (const delivery of last) await this.#writeDeliveries([delivery]);
+    else for (const { accountId, flowId } of last) this.#reportLost('delivery', accountId, flowId, error);
+  }
+
+  /** What is rare goes one by one. */
+  async #writeRest(entry: Entry): Promise<void> {
+    if (entry.kind === 'history-gone') {
+      const error = await this.#persist(() => forgetHistory(this.database));
+      if (error !== undefined) this.log.error('flows.history-not-forgotten', { error });
+    } else if (entry.kind === 'epochs-told') {
+      const { accountId, gatewayId } = entry;
+      const error = await this.#persist(() => settleUncleanEpochs(this.database, accountId, gatewayId));
+      if (error !== undefined) this.log.error('flows.epochs-not-settled', { accountId, gatewayId, error });
+    }
   }
 
   /** Sends it until the database took it (`undefined`) or refused it for good (why). */
@@ -182,7 +210,7 @@ export class BatchedFlowRecords implements FlowRecords {
     }
   }
 
-  #reportLost(what: 'closing' | 'put-back', accountId: string, flowId: string, error: unknown): void {
+  #reportLost(what: 'closing' | 'delivery' | 'put-back', accountId: string, flowId: string, error: unknown): void {
     this.log.error('flows.unwritable', { what, accountId, flowId, error });
   }
 }

@@ -78,7 +78,10 @@ async function insertGateway(db: Transaction<Tables>, connect: GatewayConnect): 
   return { ...gateway, changed: true };
 }
 
-/** Remembers in which earlier epoch the gateway last connected: what it may still hold from then is pruned (D22). */
+/**
+ * Remembers in which earlier epoch the gateway last connected: what it may still hold from then is pruned (D22). An older
+ * one stays while some client of it ended unclean and the gateway is not proven to have heard of that.
+ */
 async function writeSession(db: Transaction<Tables>, connect: GatewayConnect, gatewayId: string, epoch: bigint) {
   const columns = sessionColumns(connect.session, epoch);
   await db
@@ -87,7 +90,11 @@ async function writeSession(db: Transaction<Tables>, connect: GatewayConnect, ga
     .onConflict((conflict) =>
       conflict.columns(['account_id', 'gateway_id']).doUpdateSet({
         ...columns,
-        previous_epoch: sql<string | null>`CASE WHEN gateway_sessions.epoch = excluded.epoch
+        previous_epoch: sql<string | null>`CASE
+          WHEN gateway_sessions.epoch = excluded.epoch OR EXISTS (
+            SELECT FROM client_sessions AS client WHERE client.account_id = gateway_sessions.account_id
+              AND client.unclean_epoch >= gateway_sessions.previous_epoch
+              AND client.unclean_epoch < gateway_sessions.epoch)
           THEN gateway_sessions.previous_epoch ELSE gateway_sessions.epoch END`,
       }),
     )

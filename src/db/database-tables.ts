@@ -1,5 +1,6 @@
 /** The tables as kysely sees them: what the queries of this folder read and write. The schema itself is in `db/migrations`. */
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely';
+import type { PushEnd } from '../core/model/flow.js';
 
 /** Read as Date, written as Date. Code outside this folder sees epoch milliseconds (D9). */
 type Timestamp = ColumnType<Date, Date, Date>;
@@ -129,6 +130,9 @@ export interface Tables {
     readonly revoked_at: NullableTimestamp;
     readonly revoked_reason: string | null;
     readonly revoked_position: Text64 | null;
+    readonly revoked_committed_at: NullableTimestamp;
+    readonly pushed_at: NullableTimestamp;
+    readonly delivery: PushEnd | 'not-connected' | null;
     readonly delivered_at: NullableTimestamp;
   };
   readonly timelines: {

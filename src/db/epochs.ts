@@ -45,6 +45,25 @@ export function forgetHistory(database: Database): Promise<void> {
 }
 
 /**
+ * The gateway has been told of these clients. From now on only later epochs count, this one included should it end
+ * unclean: its next connect in another epoch then says so.
+ */
+export async function settleUncleanEpochs(
+  database: Database,
+  accountId: AccountId,
+  gatewayId: GatewayId,
+): Promise<void> {
+  await database.ask('settle-unclean-epochs', (db) =>
+    db
+      .updateTable('gateway_sessions')
+      .set((is) => ({ previous_epoch: sql<string>`${is.ref('epoch')} + 1` }))
+      .where('account_id', '=', accountId)
+      .where('gateway_id', '=', gatewayId)
+      .execute(),
+  );
+}
+
+/**
  * Clients that may have a flow with this gateway that we never wrote: they were connected in an epoch that ended unclean,
  * not before the gateway's last one. Empty for a gateway that never connected in an earlier epoch.
  */

@@ -47,6 +47,8 @@ export function unexpiredFlows(
       createdAt: toEpochMs(row.created_at),
       expiresAt: toEpochMs(row.expires_at),
       revokedAt: row.revoked_at === null ? null : toEpochMs(row.revoked_at),
+      pushedAt: row.pushed_at === null ? null : toEpochMs(row.pushed_at),
+      deliveredAt: row.delivered_at === null ? null : toEpochMs(row.delivered_at),
     }));
   });
 }

@@ -3,6 +3,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import type { DecisionOutcome, Metrics, PeerRole } from '../core/ports/metrics.js';
 
 const FAST_MS = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000];
+const RECEIPT_MS = [0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000];
 const QUERY_MS = [0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000, 5000];
 
 export class PrometheusMetrics implements Metrics {
@@ -20,6 +21,8 @@ export class PrometheusMetrics implements Metrics {
   readonly #closed = this.#counter('portcullis_sockets_closed_total', 'Sockets that ended', ['role', 'why']);
   readonly #pushes = this.#counter('portcullis_pushes_total', 'Frames pushed', ['role', 'event']);
   readonly #decisions = this.#counter('portcullis_decisions_total', 'Decisions by outcome', ['outcome']);
+  readonly #receipt = this.#histogram('portcullis_receipt_ms', 'From push of a rejection to its receipt', RECEIPT_MS);
+  readonly #revocation = this.#histogram('portcullis_revocation_ms', 'From commit to receipt', RECEIPT_MS);
   readonly #upgrades = this.#counter('portcullis_upgrades_total', 'Upgrades answered', ['status']);
   readonly #refused = this.#counter('portcullis_frames_refused_total', 'Frames that no schema reads', ['role', 'why']);
   readonly #throttled = this.#counter('portcullis_sockets_throttled_total', 'Times a peer said too much', ['role']);
@@ -72,6 +75,11 @@ export class PrometheusMetrics implements Metrics {
 
   decided(outcome: DecisionOutcome): void {
     this.#decisions.inc({ outcome });
+  }
+
+  receipted(sincePushMs: number, sinceCommitMs: number | null): void {
+    this.#receipt.observe(sincePushMs);
+    if (sinceCommitMs !== null) this.#revocation.observe(sinceCommitMs);
   }
 
   upgradeAnswered(status: number): void {

@@ -1,11 +1,11 @@
-/** Decides which position the server may forget (ACK-1). Nothing else computes one. */
+/** Decides which position the server may forget (ACK-1, ACK-2). Nothing else computes one. */
 import type { Position } from '../core/model/position.js';
 
 /** Each answers: every commit up to this position is done, as far as I am concerned. */
 export type Gate = () => Position;
 
 /**
- * The acknowledged position is the lowest of all gates (recorded; applied and settled), so the slowest one decides, and
+ * The acknowledged position is the lowest of all gates (recorded; applied and settled; receipted), so the slowest one decides, and
  * it never goes back. A keepalive's position counts only when no received commit is outstanding.
  *
  * Acknowledging what was received, the simple way, loses commits: the server forgets commit 7 once we say 7, the process

@@ -12,6 +12,7 @@ import { BackOff } from './back-off.js';
 import type { CommitIntake } from './commit-intake.js';
 import type { Beat, Heartbeat } from './heartbeat.js';
 import { MalformedWalError } from './malformed-wal-error.js';
+import type { OpenReceipts } from './open-receipts.js';
 import type { Recorder } from './recorder.js';
 import { ReplicationConnection } from './replication-connection.js';
 import {
@@ -41,6 +42,7 @@ export interface StreamDependencies {
   readonly slot: Slot;
   readonly intake: CommitIntake;
   readonly acknowledger: Acknowledger;
+  readonly receipts: OpenReceipts;
   readonly recorder: Recorder;
   readonly heartbeat: Heartbeat;
   readonly xids: XidEpoch;
@@ -222,6 +224,7 @@ export class ReplicationStream {
       log.warn('replication.timeline', { systemId, timeline, former: before?.timeline });
       this.with_.intake.forget();
       this.with_.acknowledger.forget();
+      this.with_.receipts.forget();
       heartbeat.forget();
       xids.restartAt(server.xmax);
       sink.resyncAll('another timeline or system', true);

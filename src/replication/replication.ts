@@ -10,6 +10,7 @@ import type { Scheduler } from '../core/support/scheduler.js';
 import { Acknowledger } from './acknowledger.js';
 import { CommitIntake } from './commit-intake.js';
 import { Heartbeat, type RunStatement } from './heartbeat.js';
+import type { OpenReceipts } from './open-receipts.js';
 import { Recorder } from './recorder.js';
 import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
 import { Slot } from './slot.js';
@@ -31,6 +32,7 @@ export interface ReplicationOptions {
 export interface ReplicationPorts {
   readonly sink: CommitSink;
   readonly changeLog: ChangeLog;
+  readonly receipts: OpenReceipts;
   /** Runs a statement on an ordinary connection; settles in finite time. */
   readonly run: RunStatement;
   readonly reconcilePublications: () => Promise<PublicationsOutcome>;
@@ -53,11 +55,15 @@ export interface Replication {
 }
 
 export function buildReplication(options: ReplicationOptions, ports: ReplicationPorts): Replication {
-  const { sink, changeLog, clock, scheduler, random, metrics, log } = ports;
+  const { sink, changeLog, receipts, clock, scheduler, random, metrics, log } = ports;
   const xids = new XidEpoch();
   const slot = new Slot(options.slot, log);
   const recorder = new Recorder({ changeLog, clock, random, metrics, log });
-  const acknowledger = new Acknowledger([() => recorder.recordedPosition(), () => sink.settledPosition()]);
+  const acknowledger = new Acknowledger([
+    () => recorder.recordedPosition(),
+    () => sink.settledPosition(),
+    () => receipts.receiptedPosition(),
+  ]);
   const heartbeat = new Heartbeat(
     {
       prefix: `${options.messagePrefix}.hb`,
@@ -87,7 +93,21 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   const stream = new ReplicationStream(
     { databaseUrl, publications, maxPendingBytes, applicationName: APPLICATION_NAME },
     {
-      ...{ slot, intake, acknowledger, recorder, heartbeat, xids, sink, changeLog, clock, random, metrics, log },
+      ...{
+        slot,
+        intake,
+        acknowledger,
+        receipts,
+        recorder,
+        heartbeat,
+        xids,
+        sink,
+        changeLog,
+        clock,
+        random,
+        metrics,
+        log,
+      },
       reconcilePublications: ports.reconcilePublications,
     },
   );

@@ -222,7 +222,16 @@ describe('cuts (D8a)', () => {
   it('of an account that nobody is connected to: a deleted row is put back, so that its gateway hears of it', () => {
     test.db.run((tx) => tx.remove('flows', flow()));
     test.streamAll();
-    expect(test.putBack).toMatchObject([{ id: FLOW, gatewayId: GATEWAY, expiresAt: Date.UTC(2026, 0, 6, 8) }]);
+    const record = { id: FLOW, gatewayId: GATEWAY, expiresAt: Date.UTC(2026, 0, 6, 8) };
+    const cause = { position: test.streamedTo, committedAt: expect.any(Number) };
+    expect(test.putBack).toMatchObject([[record, { cause, isConnected: true }]]);
+  });
+
+  it('of a gateway that is away: the row says so', () => {
+    test.streams.gateways.clear();
+    test.db.run((tx) => tx.remove('flows', flow()));
+    test.streamAll();
+    expect(test.putBack).toMatchObject([[{ id: FLOW }, { isConnected: false }]]);
   });
 
   it('that were streamed and are not visible yet are named to whoever reads flows, until they are', async () => {
@@ -270,6 +279,22 @@ describe('a resync (D14)', () => {
     await test.answerReads();
     expect(handle.mayGrant()).toBe(true);
     expect(nameIn(handle)).toBe('unreadable');
+  });
+
+  it('ACK-2: speaks for the commit that owed it, whatever was applied after', async () => {
+    await joined();
+    test.streams.gateways.add(GATEWAY);
+    const slug = (text: string) => (tx: ModelTransaction) =>
+      tx.set('accounts', { id: ACCOUNT, name: 'a', slug: text, config: '{}', disabled_at: null });
+    const owing = test.db.run((tx) => {
+      tx.unreadable.add(ACCOUNT);
+      slug('b')(tx);
+    });
+    test.db.run(named('after'));
+    test.streamAll();
+    await test.answerReads();
+    const steps = test.streams.steps.filter(({ impacts }) => impacts.gateways.get(GATEWAY)?.slugChanged);
+    expect(steps.map(({ step }) => step)).toMatchObject([{ position: owing, committedAt: expect.any(Number) }]);
   });
 
   it('does not trust a read that began before the stream broke', async () => {

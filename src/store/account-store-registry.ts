@@ -316,7 +316,9 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     if (commit.truncates.some(({ tables }) => tables.includes('flows'))) this.with_.flowRecords.historyGone();
     for (const accountId of commit.byAccount.keys()) {
       for (const cut of cutsIn(changesOf(commit, accountId), now)) {
-        if (cut.kind === 'flow' && cut.deleted) this.with_.flowRecords.putBackRevoked(cut.deleted, now);
+        if (cut.kind !== 'flow' || !cut.deleted) continue;
+        const isConnected = this.with_.streams.liveGateways(accountId).has(cut.gatewayId);
+        this.with_.flowRecords.putBackRevoked(cut.deleted, { at: now, cause: commit, isConnected });
       }
     }
   }

@@ -22,7 +22,7 @@ import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import type { AccountId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
-import type { AccountStreams, Cut } from '../core/ports/account-streams.js';
+import type { AccountStreams, Cause, Cut } from '../core/ports/account-streams.js';
 import { contains, type AccountSnapshot, type XidSnapshot } from '../core/ports/hydration-reader.js';
 import { flowImpacts, stepImpacts } from './step-impacts.js';
 
@@ -38,6 +38,8 @@ interface OwedResync {
   readonly xids: ReadonlySet<bigint>;
   /** From here on nothing counts as applied until it is paid. */
   readonly from: Position;
+  /** Of the commit that first owed it; null when none is known. */
+  readonly committedAt: EpochMs | null;
 }
 
 export class AccountStore {
@@ -94,7 +96,7 @@ export class AccountStore {
     const changes = changesOf(commit, this.accountId);
     const delta = isShown ? undefined : this.#applyOrOwe(changes, commit);
     this.#position = commit.position;
-    this.#publish(delta, cutsIn(changes, now), now);
+    this.#publish(delta, cutsIn(changes, now), commit, now);
   }
 
   /** The stream has passed `position`. */
@@ -122,7 +124,11 @@ export class AccountStore {
     const xids = new Set(this.#owed?.xids);
     if (commit) xids.add(commit.xid);
     else this.#isReadTooOld = true;
-    this.#owed = { reason, xids, from: this.#owed?.from ?? commit?.position ?? this.#position + 1n };
+    const { from, committedAt } = this.#owed ?? {
+      from: commit?.position ?? this.#position + 1n,
+      committedAt: commit?.committedAt ?? null,
+    };
+    this.#owed = { reason, xids, from, committedAt };
   }
 
   /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
@@ -152,10 +158,11 @@ export class AccountStore {
       if (!contains(read.snapshot, commit.xid)) fresh.apply(changesOf(commit, this.accountId));
     }
     const delta = this.state.replaceWith(fresh);
+    const cause = this.#causeOfResync();
     this.#pending = undefined;
     this.#owed = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
-    this.#publish(delta, [], now);
+    this.#publish(delta, [], cause, now);
     return true;
   }
 
@@ -164,7 +171,7 @@ export class AccountStore {
     this.state.setConnection(facts);
     const flows = this.flows.ofClient(facts.clientId);
     if (flows.size === 0) return;
-    const step = { accountId: this.accountId, position: this.#position, now };
+    const step = { accountId: this.accountId, position: this.#position, committedAt: null, now };
     this.streams.publish(step, { gateways: flowImpacts(flows), clients: new Map() });
   }
 
@@ -178,6 +185,14 @@ export class AccountStore {
     }
   }
 
+  /** What the commit that was not applied should have ended: it stays unacknowledged until that is receipted (ACK-2). */
+  #causeOfResync(): Cause {
+    const owed = this.#owed;
+    return owed && owed.from <= this.#position
+      ? { position: owed.from, committedAt: owed.committedAt }
+      : { position: this.#position, committedAt: null };
+  }
+
   /** The others' commits would only hold back what counts as applied. */
   #concerning(commits: Iterable<Commit>): Commit[] {
     return [...commits].filter(
@@ -185,7 +200,7 @@ export class AccountStore {
     );
   }
 
-  #publish(delta: StateDelta | undefined, cuts: readonly Cut[], now: EpochMs): void {
+  #publish(delta: StateDelta | undefined, cuts: readonly Cut[], cause: Cause, now: EpochMs): void {
     const live = {
       gateways: this.streams.liveGateways(this.accountId),
       clients: this.streams.liveClients(this.accountId),
@@ -193,6 +208,7 @@ export class AccountStore {
     if (!delta && cuts.length === 0) return;
     const impacts = stepImpacts(delta ?? NO_DELTA, cuts, this.state, this.flows, live);
     if (impacts.gateways.size === 0 && impacts.clients.size === 0) return;
-    this.streams.publish({ accountId: this.accountId, position: this.#position, now }, impacts);
+    const { position, committedAt } = cause;
+    this.streams.publish({ accountId: this.accountId, position, committedAt, now }, impacts);
   }
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
-import type { FlowRecord } from '../../src/core/model/flow.js';
+import type { FlowRecord, PushEnd } from '../../src/core/model/flow.js';
 import type { ClientId, FlowId, GatewayId, MembershipId } from '../../src/core/model/ids.js';
+import type { Cause } from '../../src/core/ports/account-streams.js';
 import type { Logger } from '../../src/core/support/logger.js';
 import { BatchedFlowRecords } from '../../src/db/batched-flow-records.js';
 import type { Database } from '../../src/db/open-database.js';
@@ -23,6 +24,9 @@ let database: Database;
 let ours: AccountIds;
 let clock: ManualClock;
 let records: BatchedFlowRecords;
+
+/** A commit, as it is stored and as the stream names it. */
+const CAUSE: Cause = { position: 0x16_b374d848n, committedAt: NOW - 3 };
 
 const asked: string[] = [];
 
@@ -65,11 +69,18 @@ describe('writing flows', () => {
     const closed = aFlow({ gatewayId, createdAt: NOW - 1 });
     const expired = aFlow({ gatewayId, expiresAt: NOW });
     for (const flow of [open, closed, expired, aFlow()]) void addAndWait(flow);
-    records.close({ accountId: ours.accountId, flowId: closed.id, reason: 'replaced', at: NOW, position: null });
+    records.close({
+      accountId: ours.accountId,
+      flowId: closed.id,
+      reason: 'replaced',
+      at: NOW,
+      cause: null,
+      pushedAt: null,
+    });
     await records.flush();
     expect(await records.unexpired(ours.accountId, gatewayId, NOW)).toEqual([
-      { ...open, revokedAt: null },
-      { ...closed, revokedAt: NOW },
+      { ...open, revokedAt: null, pushedAt: null, deliveredAt: null },
+      { ...closed, revokedAt: NOW, pushedAt: null, deliveredAt: null },
     ]);
   });
 
@@ -99,7 +110,14 @@ describe('writing flows', () => {
     const failing = failingTimes(2);
     records = new BatchedFlowRecords(failing.database, clock, QUIET);
     const outcome = addAndWait(flow);
-    records.close({ accountId: ours.accountId, flowId: flow.id, reason: 'moved', at: NOW, position: null });
+    records.close({
+      accountId: ours.accountId,
+      flowId: flow.id,
+      reason: 'moved',
+      at: NOW,
+      cause: null,
+      pushedAt: null,
+    });
     const flushed = records.flush();
     for (let i = 0; i < 2; i += 1) {
       await failing.failed(i + 1);
@@ -121,7 +139,14 @@ describe('closing flows', () => {
   it('a closing never overtakes the row it closes, also in one batch', async () => {
     const flow = aFlow();
     void addAndWait(flow);
-    records.close({ accountId: ours.accountId, flowId: flow.id, reason: 'expired', at: NOW, position: null });
+    records.close({
+      accountId: ours.accountId,
+      flowId: flow.id,
+      reason: 'expired',
+      at: NOW,
+      cause: null,
+      pushedAt: null,
+    });
     await records.flush();
     expect(await closingOf(flow)).toEqual({ revoked_reason: 'expired', revoked_position: '0/0', at: NOW });
   });
@@ -129,9 +154,9 @@ describe('closing flows', () => {
   it('D8: the first closing stands, in the same batch and later', async () => {
     const flow = aFlow();
     void addAndWait(flow);
-    const close = (reason: 'unjustified' | 'expired' | 'moved', position: bigint | null): void =>
-      records.close({ accountId: ours.accountId, flowId: flow.id, reason, at: NOW, position });
-    close('unjustified', 0x16_b374d848n);
+    const close = (reason: 'unjustified' | 'expired' | 'moved', cause: Cause | null): void =>
+      records.close({ accountId: ours.accountId, flowId: flow.id, reason, at: NOW, cause, pushedAt: null });
+    close('unjustified', { position: 0x16_b374d848n, committedAt: NOW - 3 });
     close('expired', null);
     await records.flush();
     close('moved', null);
@@ -140,13 +165,35 @@ describe('closing flows', () => {
   });
 
   it('D8a: what the stream shows of a closing carries revoked_position, an operator’s cut does not; inserts are not shown', async () => {
-    const [byUs, byHand] = [aFlow(), aFlow()];
+    const [byUs, byHand, byBoth] = [aFlow(), aFlow(), aFlow()];
     await test.query(`SELECT pg_create_logical_replication_slot('flow_echo', 'pgoutput')`);
     void addAndWait(byUs);
     void addAndWait(byHand);
-    records.close({ accountId: ours.accountId, flowId: byUs.id, reason: 'expired', at: NOW, position: null });
+    void addAndWait(byBoth);
+    records.close({
+      accountId: ours.accountId,
+      flowId: byUs.id,
+      reason: 'expired',
+      at: NOW,
+      cause: null,
+      pushedAt: null,
+    });
     await records.flush();
     await test.query('UPDATE flows SET revoked_at = now() WHERE id = $1', [byHand.id]);
+    for (const flow of [byUs, byHand]) {
+      deliver(flow, 'receipted');
+      await records.flush();
+    }
+    await test.query('UPDATE flows SET revoked_at = now() WHERE id = $1', [byBoth.id]);
+    records.close({
+      accountId: ours.accountId,
+      flowId: byBoth.id,
+      reason: 'cut-by-hand',
+      at: NOW,
+      cause: null,
+      pushedAt: NOW,
+    });
+    await records.flush();
     await test.query('CHECKPOINT'); // decoding ends where the WAL is flushed
     const { rows } = await test.query<{ kind: string; text: string }>(
       `SELECT chr(get_byte(data, 0)) AS kind, encode(data, 'escape') AS text
@@ -155,8 +202,11 @@ describe('closing flows', () => {
     );
     const updates = rows.filter((row) => row.kind === 'U');
     expect(rows.map((row) => row.kind)).not.toContain('I');
-    expect(updates.map((row) => row.text.includes('0/0'))).toEqual([true, false]);
-    expect(updates[1]?.text).toContain(byHand.id);
+    expect(updates.map((row) => [idIn(row.text), row.text.includes('0/0')])).toEqual([
+      ...[byUs, byHand].map((flow) => [flow.id, flow === byUs]),
+      ...[byUs, byHand].map((flow) => [flow.id, true]),
+      ...[false, true].map((isOurs) => [byBoth.id, isOurs]),
+    ]);
   });
 
   it('D8a: a row deleted by hand is put back as revoked', async () => {
@@ -164,10 +214,73 @@ describe('closing flows', () => {
     void addAndWait(flow);
     await records.flush();
     await test.query('DELETE FROM flows WHERE id = $1', [flow.id]);
-    records.putBackRevoked(flow, NOW + 5);
+    records.putBackRevoked(flow, { at: NOW + 5, cause: CAUSE, isConnected: false });
     await records.flush();
-    expect(await records.unexpired(ours.accountId, flow.gatewayId, NOW)).toEqual([{ ...flow, revokedAt: NOW + 5 }]);
-    expect(await closingOf(flow)).toMatchObject({ revoked_reason: 'cut-by-hand', revoked_position: '0/0' });
+    expect(await records.unexpired(ours.accountId, flow.gatewayId, NOW)).toEqual([
+      { ...flow, revokedAt: NOW + 5, pushedAt: null, deliveredAt: null },
+    ]);
+    expect(await revocationOf(flow)).toEqual({
+      ...{ reason: 'cut-by-hand', position: '16/B374D848', committed: NOW - 3, decided: NOW + 5 },
+      ...{ pushed: null, delivered: null, delivery: 'not-connected' },
+    });
+  });
+});
+
+describe('what became of a flow that was taken back', () => {
+  it('says which commit did it, when it was decided, when the gateway was told, and when it had read that', async () => {
+    const flow = aFlow();
+    void addAndWait(flow);
+    close(flow);
+    deliver(flow, 'receipted', NOW + 7);
+    await records.flush();
+    expect(asked).toEqual(['insert-flows', 'close-flows', 'deliver-flows']);
+    expect(await revocationOf(flow)).toEqual({
+      ...{ reason: 'unjustified', position: '16/B374D848', committed: NOW - 3, decided: NOW },
+      ...{ pushed: NOW, delivered: NOW + 7, delivery: 'receipted' },
+    });
+    expect(await records.unexpired(ours.accountId, flow.gatewayId, NOW)).toEqual([
+      { ...flow, revokedAt: NOW, pushedAt: NOW, deliveredAt: NOW + 7 },
+    ]);
+  });
+
+  it('D22: is not delivered while no receipt says so; the last push counts, and a receipt stands', async () => {
+    const flow = aFlow();
+    void addAndWait(flow);
+    close(flow);
+    deliver(flow, 'no-receipt', NOW + 10_000);
+    await records.flush();
+    expect(await revocationOf(flow)).toMatchObject({ pushed: NOW, delivered: null, delivery: 'no-receipt' });
+    deliver(flow, 'socket-closed', NOW + 20_000);
+    deliver(flow, 'receipted', NOW + 30_000); // in one batch: the former socket's end, and the next one's receipt
+    await records.flush();
+    expect(await revocationOf(flow)).toMatchObject({ delivered: NOW + 30_000, delivery: 'receipted' });
+    deliver(flow, 'socket-closed', NOW + 40_000);
+    await records.flush();
+    expect(await revocationOf(flow)).toMatchObject({ delivered: NOW + 30_000, delivery: 'receipted' });
+  });
+
+  it('D8a: keeps what a hand wrote, and fills in the rest', async () => {
+    const flow = aFlow();
+    void addAndWait(flow);
+    await records.flush();
+    await test.query(`UPDATE flows SET revoked_at = $2, revoked_reason = 'left us' WHERE id = $1`, [
+      flow.id,
+      new Date(NOW - HOUR),
+    ]);
+    close(flow);
+    await records.flush();
+    expect(await revocationOf(flow)).toEqual({
+      ...{ reason: 'left us', position: '16/B374D848', committed: NOW - 3, decided: NOW - HOUR },
+      ...{ pushed: NOW, delivered: null, delivery: null },
+    });
+  });
+
+  it('a flow that nobody closed is never delivered', async () => {
+    const flow = aFlow();
+    void addAndWait(flow);
+    deliver(flow, 'receipted');
+    await records.flush();
+    expect(await revocationOf(flow)).toMatchObject({ decided: null, delivered: null, delivery: null });
   });
 });
 
@@ -265,6 +378,33 @@ async function stored(flows: readonly FlowRecord[]): Promise<unknown[]> {
     flows.map((flow) => flow.id),
   ]);
   return rows.map((row) => row['id']);
+}
+
+function close({ id: flowId }: FlowRecord): void {
+  records.close({ accountId: ours.accountId, flowId, reason: 'unjustified', at: NOW, cause: CAUSE, pushedAt: NOW });
+}
+
+function deliver({ id: flowId }: FlowRecord, how: PushEnd, at = NOW + 1): void {
+  records.delivered({ accountId: ours.accountId, flowId, how, pushedAt: NOW, at });
+}
+
+async function revocationOf({ id }: FlowRecord): Promise<Record<string, unknown>> {
+  const { rows } = await test.query<Record<string, unknown>>(
+    `SELECT revoked_reason AS reason, revoked_position AS position, delivery,
+       revoked_committed_at, revoked_at, pushed_at, delivered_at FROM flows WHERE id = $1`,
+    [id],
+  );
+  const { revoked_committed_at, revoked_at, pushed_at, delivered_at, ...texts } = rows[0] ?? {};
+  const ms = (time: unknown): number | null => (time instanceof Date ? time.getTime() : null);
+  return {
+    ...{ ...texts, committed: ms(revoked_committed_at), decided: ms(revoked_at) },
+    ...{ pushed: ms(pushed_at), delivered: ms(delivered_at) },
+  };
+}
+
+/** The id of the flow in a decoded update: the second value of its old row. */
+function idIn(text: string): string {
+  return [...text.matchAll(/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/g)][1]?.[0] ?? '';
 }
 
 async function closingOf(flow: FlowRecord) {

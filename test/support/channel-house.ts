@@ -6,10 +6,10 @@ import { printRow } from '../../src/core/changes/print-row.js';
 import type { Change, Commit } from '../../src/core/changes/commit.js';
 import { RefSealer } from '../../src/core/derivations/sealed-ref.js';
 import type { FlowRecord, StoredFlow } from '../../src/core/model/flow.js';
-import type { ClientId, ConnectionId, FlowId, TokenId } from '../../src/core/model/ids.js';
+import type { ClientId, ConnectionId, FlowId, GatewayId, TokenId } from '../../src/core/model/ids.js';
 import type { AccountHandle } from '../../src/core/ports/account-stores.js';
 import type { Cut } from '../../src/core/ports/account-streams.js';
-import type { FlowClosing, FlowRecords } from '../../src/core/ports/flow-records.js';
+import type { FlowClosing, FlowDelivery, FlowRecords } from '../../src/core/ports/flow-records.js';
 import type { Connects, StoredToken } from '../../src/core/ports/connects.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { TokenNews, TokenWatch } from '../../src/core/ports/token-watch.js';
@@ -27,6 +27,7 @@ import { ViewScheduler } from '../../src/channels/view-scheduler.js';
 import { LocalPresence } from '../../src/presence/local-presence.js';
 import type { Addressed } from '../../src/protocol/frame.js';
 import type { ClientPushes, GatewayPushes, RelayPushes } from '../../src/protocol/outbound.js';
+import { OpenReceipts } from '../../src/replication/open-receipts.js';
 import { AccountStore } from '../../src/store/account-store.js';
 import { ManualClock } from './manual-clock.js';
 import {
@@ -51,6 +52,11 @@ export class FakeSocket<Pushes> implements ChannelSocket<Pushes> {
   isRustPeer = true;
   readonly heard: Heard[] = [];
   readonly replies: string[] = [];
+  /** Whether the peer answers a ping at once; else a test calls `pongs`. */
+  answersPings = true;
+  /** Pings that were sent. */
+  barriers = 0;
+  #barrier: (() => void) | undefined;
   closedWith: number | undefined;
   /** Whether the socket dies, as one does whose peer reads too slowly, when this event is pushed. */
   diesAt: string | undefined;
@@ -93,6 +99,27 @@ export class FakeSocket<Pushes> implements ChannelSocket<Pushes> {
     this.#end(code);
   }
 
+  barrier(passed: () => void): void {
+    if (this.closedWith !== undefined) return;
+    this.barriers += 1;
+    this.#barrier = passed;
+    if (this.answersPings) this.pongs();
+  }
+
+  /** The peer has read everything up to the last ping. */
+  pongs(): void {
+    const passed = this.#barrier;
+    this.#barrier = undefined;
+    passed?.();
+  }
+
+  terminate(): void {
+    if (this.closedWith !== undefined) return;
+    this.heard.push(['closed', 1006]);
+    this.all.push(`${this.name} closed 1006`);
+    this.#end(1006);
+  }
+
   crashed(): void {
     this.close(1011);
   }
@@ -116,6 +143,9 @@ export class FakeSocket<Pushes> implements ChannelSocket<Pushes> {
 class FakeFlowRecords implements FlowRecords {
   readonly added: FlowRecord[] = [];
   readonly closings: FlowClosing[] = [];
+  readonly deliveries: FlowDelivery[] = [];
+  /** Gateways that have read what they were told of unclean epochs. */
+  readonly told: GatewayId[] = [];
   /** What a join reads. */
   stored: StoredFlow[] = [];
   unclean: ClientId[] = [];
@@ -131,6 +161,14 @@ class FakeFlowRecords implements FlowRecords {
 
   close(closing: FlowClosing): void {
     this.closings.push(closing);
+  }
+
+  delivered(delivery: FlowDelivery): void {
+    this.deliveries.push(delivery);
+  }
+
+  uncleanEpochsTold(_account: unknown, gatewayId: GatewayId): void {
+    this.told.push(gatewayId);
   }
 
   putBackRevoked(): void {
@@ -264,6 +302,7 @@ const UNCOUNTED: Metrics = {
   upgradeAnswered: ignore,
   frameRefused: ignore,
   throttled: ignore,
+  receipted: ignore,
   queried: ignore,
 };
 
@@ -310,6 +349,7 @@ export class ChannelHouse {
   readonly streams = new AccountBroadcaster(SILENT);
   readonly presence = new LocalPresence();
   readonly flowRecords = new FakeFlowRecords();
+  readonly openReceipts = new OpenReceipts();
   readonly tokens = new FakeTokens();
   readonly random = new CountingRandom();
   readonly scheduler = new ManualScheduler();
@@ -341,6 +381,7 @@ export class ChannelHouse {
       streams: this.streams,
       presence: this.presence,
       flowRecords: this.flowRecords,
+      receipts: this.openReceipts,
       tokens: this.tokens,
       connects: this.tokens,
       sealer: new RefSealer(new Uint8Array(32).fill(7), this.random),
@@ -349,7 +390,10 @@ export class ChannelHouse {
       random: this.random,
       metrics: UNCOUNTED,
       log: SILENT,
-      limits: { maxUnansweredFlows: 32, relaysDebounceMs: 3000, relaysRequired: false, mailboxLimit: 1000, ...limits },
+      limits: {
+        ...{ maxUnansweredFlows: 32, relaysDebounceMs: 3000, relaysRequired: false, mailboxLimit: 1000 },
+        ...{ receiptsAreAsked: true, receiptTimeoutMs: 10_000, ...limits },
+      },
     };
   }
 

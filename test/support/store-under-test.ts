@@ -1,8 +1,8 @@
 /** The registry of account stores on a model of the database: a test decides when each thing happens. */
-import type { FlowRecord } from '../../src/core/model/flow.js';
 import type { AccountId, ClientId, GatewayId } from '../../src/core/model/ids.js';
 import type { Position } from '../../src/core/model/position.js';
 import type { AccountStreams, AppliedStep, StepImpacts } from '../../src/core/ports/account-streams.js';
+import type { FlowRecords } from '../../src/core/ports/flow-records.js';
 import type { HydrationReader, XidSnapshot } from '../../src/core/ports/hydration-reader.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
@@ -15,7 +15,7 @@ const IGNORED = (): void => undefined;
 const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
-  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED },
+  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, receipted: IGNORED, queried: IGNORED },
 };
 export const SILENT: Logger = { error: IGNORED, warn: IGNORED, info: IGNORED, debug: IGNORED };
 
@@ -60,7 +60,7 @@ export class StoreUnderTest {
   readonly db = new ModelDatabase();
   readonly clock = new ManualClock();
   readonly streams = new RecordingStreams();
-  readonly putBack: FlowRecord[] = [];
+  readonly putBack: Parameters<FlowRecords['putBackRevoked']>[] = [];
   historyGone = 0;
   readonly registry: AccountStoreRegistry;
   isFresh = true;
@@ -84,7 +84,7 @@ export class StoreUnderTest {
         reader: real.reader ?? this.db,
         streams: this.streams,
         flowRecords: {
-          putBackRevoked: (record) => void this.putBack.push(record),
+          putBackRevoked: (...row) => void this.putBack.push(row),
           historyGone: () => {
             this.historyGone += 1;
           },

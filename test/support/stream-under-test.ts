@@ -10,6 +10,7 @@ import type { Clock } from '../../src/core/support/clock.js';
 import type { LogFields, Logger } from '../../src/core/support/logger.js';
 import { openDatabase } from '../../src/db/open-database.js';
 import { reconcilePublications } from '../../src/db/publications.js';
+import { OpenReceipts } from '../../src/replication/open-receipts.js';
 import { buildReplication, type Replication, type ReplicationOptions } from '../../src/replication/replication.js';
 import type { PublicationsOutcome } from '../../src/replication/replication-stream.js';
 import { SystemClock } from '../../src/system/system-clock.js';
@@ -117,7 +118,7 @@ const IGNORED = (): void => undefined;
 const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
-  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED },
+  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, receipted: IGNORED, queried: IGNORED },
 };
 
 export interface StreamSetup {
@@ -130,6 +131,7 @@ export interface StreamSetup {
 
 export class StreamUnderTest {
   readonly sink: RecordingSink;
+  readonly receipts = new OpenReceipts();
   readonly memory = new MemoryChangeLog();
   readonly log = new RememberingLog();
   readonly slot: string;
@@ -158,6 +160,7 @@ export class StreamUnderTest {
       {
         sink: this.sink,
         changeLog: setup.changeLog ?? this.memory,
+        receipts: this.receipts,
         run: (sql, values) => runAt(url, sql, values),
         reconcilePublications: setup.reconcile ?? (() => reconcile(url)),
         clock: setup.clock ?? new SystemClock(),

@@ -42,7 +42,10 @@ const UNTIL_22 = duringHours('M/9-22/UTC');
 const WIKI = idOf<ResourceId>('wiki');
 const PARIS = idOf<SiteId>('paris');
 
-const stored = (of: Partial<StoredFlow> = {}): StoredFlow => ({ ...aFlowRecord(), revokedAt: null, ...of });
+const stored = (of: Partial<StoredFlow> = {}): StoredFlow => ({
+  ...aFlowRecord(),
+  ...{ revokedAt: null, pushedAt: null, deliveredAt: null, ...of },
+});
 const CUT_BY_HAND = rawChange('update', 'flows', rawFlow(aFlowRecord()), rawFlow(aFlowRecord(), { at: MONDAY_9 }));
 const DELETED_BY_HAND = rawChange('delete', 'flows', rawFlow(aFlowRecord()), null);
 
@@ -281,7 +284,35 @@ describe('D20: a held pair', () => {
     expect(gateway.socket.take()).toEqual([REJECT]);
     house.turn();
     expect(house.heard).toEqual(['gateway reject_access', 'client resource_deleted']);
-    expect(house.flowRecords.closings).toMatchObject([{ reason: 'unjustified', position: 101n }]);
+    expect(house.flowRecords.closings).toMatchObject([{ reason: 'unjustified', cause: { position: 101n } }]);
+  });
+
+  it('ACK-2: its commit is held back until the gateway is proven to have read the reject, or is cut off', async () => {
+    for (const end of ['pong', 'silence'] as const) {
+      const { house, gateway } = await withFlow();
+      gateway.socket.answersPings = false;
+      house.commit(deleted('policies', aPolicy()));
+      expect(house.openReceipts.receiptedPosition()).toBe(100n);
+      expect(house.flowRecords.closings).toMatchObject([
+        { cause: { position: 101n, committedAt: MONDAY_9 }, pushedAt: MONDAY_9 },
+      ]);
+      if (end === 'pong') gateway.socket.pongs();
+      else house.later(10_000);
+      expect(house.openReceipts.receiptedPosition()).toBeGreaterThan(101n);
+      expect(gateway.socket.closedWith).toBe(end === 'pong' ? undefined : 1006);
+      expect(house.flowRecords.deliveries).toMatchObject([{ how: end === 'pong' ? 'receipted' : 'no-receipt' }]);
+    }
+  });
+
+  it('that ends with time is followed by a ping as well, and holds nothing back', async () => {
+    const { house, gateway } = await withFlow();
+    gateway.socket.answersPings = false;
+    house.commit(updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 + HOUR })));
+    house.later(HOUR + 1);
+    expect(gateway.socket.barriers).toBe(1);
+    expect(house.openReceipts.receiptedPosition()).toBeGreaterThan(102n);
+    gateway.socket.pongs();
+    expect(house.flowRecords.deliveries.map(({ how }) => how)).toEqual(['receipted', 'receipted']);
   });
 
   it('S3: A, B, A: is rejected for each that it leaves, and not held in the end', async () => {
@@ -609,6 +640,72 @@ describe('a joining gateway (D22)', () => {
     expect(house.store.flows.size).toBe(0);
   });
 
+  it('follows the rejects with one ping, whose answer delivers them all; until then they are told at each join', async () => {
+    const [closed, open] = [stored({ revokedAt: MONDAY_9 }), stored({ id: idOf<FlowId>('two'), resourceId: WIKI })];
+    const house = new ChannelHouse();
+    house.flowRecords.stored = [closed, open];
+    const silent = house.connectGateway({}, 'silent');
+    silent.socket.answersPings = false;
+    await settled();
+    expect(silent.socket.events()).toEqual(['init', 'reject_access', 'reject_access']);
+    expect([silent.socket.barriers, house.flowRecords.deliveries]).toEqual([1, []]);
+    expect(house.flowRecords.closings).toMatchObject([
+      { flowId: open.id, cause: { position: 100n, committedAt: null }, pushedAt: MONDAY_9 },
+    ]);
+
+    const second = house.connectGateway({}, 'second');
+    second.socket.answersPings = false;
+    await settled();
+    expect(house.flowRecords.deliveries.splice(0)).toMatchObject([
+      { flowId: closed.id, how: 'socket-closed' },
+      { flowId: open.id, how: 'socket-closed' },
+    ]);
+    expect(second.socket.events()).toEqual(['init', 'reject_access', 'reject_access']);
+    second.socket.pongs();
+    expect(house.flowRecords.deliveries).toMatchObject([
+      { flowId: closed.id, how: 'receipted' },
+      { flowId: open.id, how: 'receipted' },
+    ]);
+  });
+
+  it('hears nothing any more of a pair that it is proven to have dropped, and is asked nothing', async () => {
+    const receipted = stored({ revokedAt: MONDAY_9, pushedAt: MONDAY_9, deliveredAt: MONDAY_9 });
+    const { gateway } = await joining([receipted]);
+    expect(authorizations(gateway)).toEqual([]);
+    expect([gateway.socket.events(), gateway.socket.barriers]).toEqual([['init'], 0]);
+  });
+
+  it('is told of a pair whose last row was never written: the one before says it moved, and no reject covers that', async () => {
+    const moved = stored({ revokedAt: MONDAY_9 });
+    const before = stored({ id: idOf<FlowId>('old'), createdAt: MONDAY_9 - HOUR, revokedAt: MONDAY_9, deliveredAt: 1 });
+    const { gateway, house } = await joining([before, moved]);
+    expect(gateway.socket.take().slice(1)).toEqual([REJECT]);
+    expect(house.flowRecords.deliveries).toMatchObject([{ flowId: moved.id, how: 'receipted' }]);
+  });
+
+  it('D8: the reject that ends a pair covers all its rows, those it moved on from before and after the join', async () => {
+    const former = stored({ id: idOf<FlowId>('former'), createdAt: MONDAY_9 - HOUR, revokedAt: MONDAY_9 });
+    const { gateway, house } = await joining([former, stored()]);
+    expect(gateway.socket.events()).toEqual(['init', 'resource_updated']);
+    house.commit(updated('tokens', aToken(), aToken({ expiresAt: MONDAY_9 + DAY })));
+    house.commit(deleted('policies', aPolicy()));
+    expect(gateway.socket.events()).toEqual(['access_authorization_expiry_updated', 'reject_access']);
+    const ids = [former.id, aFlowRecord().id, house.flowRecords.added[0]?.id];
+    expect(house.flowRecords.deliveries).toMatchObject(ids.map((flowId) => ({ flowId, how: 'receipted' })));
+  });
+
+  it('is told of clients of an unclean epoch until it is proven to have read that', async () => {
+    const house = new ChannelHouse();
+    house.flowRecords.unclean = [CLIENT];
+    const silent = house.connectGateway({}, 'silent');
+    silent.socket.answersPings = false;
+    await settled();
+    expect(authorizations(silent)).toEqual([expect.objectContaining({ client_id: CLIENT, resource_id: NIL_UUID })]);
+    expect([silent.socket.barriers, house.flowRecords.told]).toEqual([1, []]);
+    silent.socket.pongs();
+    expect(house.flowRecords.told).toEqual([GATEWAY]);
+  });
+
   it('of two open rows of a pair the newer counts, and the other is closed as replaced', async () => {
     const older = stored({ id: idOf<FlowId>('older'), createdAt: MONDAY_9 - HOUR });
     const { house, gateway } = await joining([older, stored()]);
@@ -708,7 +805,7 @@ describe('a joining gateway (D22)', () => {
   describe('whose device has another socket (D23, S11)', () => {
     it('evicts the older one, and takes over what it held', async () => {
       const { house, gateway, client } = await withFlow();
-      house.flowRecords.stored = house.flowRecords.added.map((row) => ({ ...row, revokedAt: null }));
+      house.flowRecords.stored = house.flowRecords.added.map((row) => stored(row));
       const newer = await house.gateway({}, 'newer');
       expect(gateway.socket.events()).toEqual(['closed 1000']);
       expect(authorizations(newer)).toEqual([expect.objectContaining(PAIR)]);
@@ -738,7 +835,7 @@ describe('a joining gateway (D22)', () => {
       await settled();
       client.asksFor();
       expect(house.heard).toContain('older authorize_flow');
-      house.flowRecords.stored = house.flowRecords.added.map((row) => ({ ...row, revokedAt: null }));
+      house.flowRecords.stored = house.flowRecords.added.map((row) => stored(row));
       house.flowRecords.holdRead = Promise.resolve();
       second();
       await settled();

@@ -44,6 +44,7 @@ import type { ConnectedGateway } from '../connected-peer.js';
 import { PeerRelays } from '../peer-relays.js';
 import { FlowQueue, type Unanswered } from './flow-queue.js';
 import { byPair, HeldFlows, type Restored } from './held-flows.js';
+import { Receipts } from './receipts.js';
 
 interface Live {
   readonly handle: AccountHandle;
@@ -63,6 +64,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
 
   readonly #mailbox: Mailbox;
   readonly #queue: FlowQueue;
+  readonly #receipts: Receipts;
   readonly #tokenEnd: Alarm;
   #live: Live | undefined;
   #isClosed = false;
@@ -94,6 +96,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       with_.clock,
       (flow) => this.#live?.held.has(flow) ?? false,
     );
+    this.#receipts = new Receipts(peer, socket, with_);
     this.#tokenEnd = new Alarm(with_.clock, () => {
       this.#post(() => {
         this.#disconnect('token-expired');
@@ -122,6 +125,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
 
   closed(): void {
     this.#isClosed = true;
+    this.#receipts.end();
     this.#live?.held.letGo();
     this.#live = undefined;
     this.#mailbox.close();
@@ -205,13 +209,15 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       return;
     }
 
-    const held = new HeldFlows(this.peer, handle, this.socket, this.with_, (task) => {
+    const held = new HeldFlows(this.peer, handle, this.socket, this.#receipts, this.with_, (task) => {
       this.#post(task);
     });
     this.#live = { handle, held, relays: this.#relays() };
-    const restored = withSuspects(held.restore(withCuts(stored, this.#cutsMeanwhile), handle.position()), unwritten);
+    const cause = { position: handle.position(), committedAt: null };
+    const restored = withSuspects(held.restore(withCuts(stored, this.#cutsMeanwhile), cause), unwritten);
     this.#pushInit(this.#live, restored);
     if (this.#isClosed) return; // its `init` was more than the socket could take
+    if (unwritten.length > 0) this.#askWhetherTold();
     this.#askAgain(handle, restored);
     this.#tokenEnd.set(token.expiresAt);
     this.#undo.push(this.with_.presence.enterGateway(this));
@@ -224,14 +230,24 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     });
   }
 
+  /** Placeholders have no row: until it is proven that the gateway has read them, they are repeated at each of its joins. */
+  #askWhetherTold(): void {
+    const onReceipt = (): void => {
+      this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
+    };
+    this.#receipts.pushed({ flowIds: [], cause: null, onReceipt });
+  }
+
   /** `init`, then a reject for every pair that is not in it, then the present form of every resource that is (D22). */
   #pushInit({ handle, held, relays }: Live, { served, rejected, emptied }: Restored): void {
     const { state } = handle;
     const row = state.row('gateways', this.gatewayId);
     if (!row) return;
     this.socket.push('init', gatewayInit(state.account?.slug ?? '', row, relays.select(), served, emptied));
-    for (const { clientId, resourceId } of rejected) {
-      if (!held.get(clientId, resourceId)) this.socket.push('reject_access', rejectAccess(clientId, resourceId));
+    for (const { clientId, resourceId, flowIds, cause } of rejected) {
+      if (held.get(clientId, resourceId)) continue;
+      this.socket.push('reject_access', rejectAccess(clientId, resourceId));
+      this.#receipts.pushed({ flowIds, cause });
     }
     for (const resourceId of [...new Set(served.map((pair) => pair.resourceId))].sort()) {
       this.#toldForms.delete(resourceId);
@@ -275,7 +291,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     }
     // Cuts first: a pair that loses its row and its reason in one commit is rejected once.
     for (const cut of impact.cuts) this.#cut(live, cut, step);
-    for (const flow of [...impact.flows].sort(byPair)) live.held.reconsider(flow, step.position);
+    for (const flow of [...impact.flows].sort(byPair)) live.held.reconsider(flow, step);
     if (impact.isGone) {
       this.socket.close(1000, 'gateway-deleted');
     } else if (impact.deletedTokens.has(this.peer.tokenId)) {
@@ -287,6 +303,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
         if (live.held.holdsResource(resourceId)) this.#pushForm(live.handle, resourceId);
       }
     }
+    this.#receipts.ask();
   }
 
   onFailure(error: unknown): void {
@@ -296,13 +313,18 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** An operator's hand: no search for another policy; the client may ask again (D8a). */
   #cut({ held }: Live, cut: Cut, step: AppliedStep): void {
     if (cut.kind === 'all') {
-      for (const flow of held.all()) held.lose(flow, 'cut-by-hand', step.position);
+      for (const flow of held.all()) held.lose(flow, 'cut-by-hand', step);
       return;
     }
     if (cut.wasClosed) return;
     const flow = held.get(cut.clientId, cut.resourceId);
-    if (flow) held.lose(flow, 'cut-by-hand', step.position);
-    else this.socket.push('reject_access', rejectAccess(cut.clientId, cut.resourceId));
+    if (flow) {
+      held.lose(flow, 'cut-by-hand', step);
+    } else {
+      this.socket.push('reject_access', rejectAccess(cut.clientId, cut.resourceId));
+      held.closeRejected(cut.flowId, 'cut-by-hand', step);
+      this.#receipts.pushed({ flowIds: [cut.flowId], cause: step });
+    }
   }
 
   /** Only name and filters can differ here: with another address, type or ip stack the pairs are gone (D20). */
@@ -488,8 +510,13 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.socket.close(1000, why);
   }
 
+  /** One barrier serves all that the task rejected. */
   #post(task: () => void): void {
-    if (this.#isClosed || this.#mailbox.post(task)) return;
+    const andAsk = (): void => {
+      task();
+      this.#receipts.ask();
+    };
+    if (this.#isClosed || this.#mailbox.post(andAsk)) return;
     if (!this.#isClosed) this.socket.close(1011, 'mailbox-full');
   }
 }
@@ -509,7 +536,7 @@ function withCuts(stored: readonly StoredFlow[], cuts: readonly Cut[]): readonly
   );
   return [
     ...stored.map((row) => (row.revokedAt === null && isCut(row) ? { ...row, revokedAt: row.createdAt } : row)),
-    ...deleted.map((row) => ({ ...row, revokedAt: row.createdAt })),
+    ...deleted.map((row) => ({ ...row, revokedAt: row.createdAt, pushedAt: null, deliveredAt: null })),
   ];
 }
 

@@ -8,15 +8,16 @@ import { nextTransition } from '../../core/authorizer/conditions.js';
 import type { Flow, FlowTable, Grant } from '../../core/authorizer/flow-table.js';
 import { sameShape, shapeOf, type FlowRecord, type RevokedReason, type StoredFlow } from '../../core/model/flow.js';
 import type { ClientId, FlowId, ResourceId } from '../../core/model/ids.js';
-import type { Position } from '../../core/model/position.js';
 import { toUnixSeconds, type EpochMs } from '../../core/model/time.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
+import type { Cause } from '../../core/ports/account-streams.js';
 import { knowsExpiryUpdate } from '../../protocol/versions.js';
 import { expiryUpdated, rejectAccess, type ServedPair } from '../../protocol/views/gateway-views.js';
 import { Alarm } from '../alarm.js';
 import type { GatewaySocket } from '../channel.js';
 import type { ChannelServices } from '../channel-services.js';
 import type { ConnectedGateway } from '../connected-peer.js';
+import type { Receipts } from './receipts.js';
 
 interface Held {
   readonly flow: Flow;
@@ -25,6 +26,8 @@ interface Held {
   /** The alarm counts from here: a clock read again later could have stepped over a boundary. */
   decidedAt: EpochMs;
   readonly alarm: Alarm;
+  /** Closed rows of the pair that no receipt covers: it moved on from them. The reject that ends it ends them too. */
+  readonly formerIds: FlowId[];
   /** Whether the row of the current grant is in the database. */
   isRecorded: boolean;
   onRecorded: (() => void)[];
@@ -38,13 +41,22 @@ interface Lost {
   readonly clientId: ClientId;
   readonly resourceId: ResourceId;
   readonly reason: RevokedReason;
-  readonly position: Position | null;
+  readonly position: Cause['position'] | null;
+}
+
+/** A pair the gateway may hold and must not, with the rows that say so. */
+export interface RejectedPair {
+  readonly clientId: ClientId;
+  readonly resourceId: ResourceId;
+  readonly flowIds: readonly FlowId[];
+  /** Of those found unjustified just now; null when they were closed before. */
+  readonly cause: Cause | null;
 }
 
 /** What a joining gateway is told of its stored flows. */
 export interface Restored {
   readonly served: readonly ServedPair[];
-  readonly rejected: readonly { readonly clientId: ClientId; readonly resourceId: ResourceId }[];
+  readonly rejected: readonly RejectedPair[];
   /** Clients of which every stored pair is unjustified: the gateway prunes only clients it finds listed (D22). */
   readonly emptied: readonly ClientId[];
 }
@@ -66,6 +78,7 @@ export class HeldFlows {
     private readonly peer: ConnectedGateway,
     private readonly handle: AccountHandle,
     private readonly socket: GatewaySocket,
+    private readonly receipts: Receipts,
     private readonly with_: ChannelServices,
     /** Posts to the channel's mailbox. */
     private readonly post: (task: () => void) => void,
@@ -128,7 +141,7 @@ export class HeldFlows {
       shape: shapeOf(resource),
       grant,
     });
-    this.#hold(flow, grant.expiresAt, false);
+    this.#hold(flow, grant.expiresAt, [], false);
     this.#record(flow, clientRemoteIp);
     return flow;
   }
@@ -154,17 +167,17 @@ export class HeldFlows {
   }
 
   /** Decides a held pair again after a commit or at a boundary of time (D20). */
-  reconsider(flow: Flow, position: Position | null): void {
+  reconsider(flow: Flow, cause: Cause | null): void {
     const held = this.#held.get(flow);
     if (!held) return;
     const resource = this.handle.state.resource(flow.resourceId);
     if (resource && !sameShape(shapeOf(resource), flow.shape)) {
-      this.lose(flow, 'resource-changed', position);
+      this.lose(flow, 'resource-changed', cause);
       return;
     }
     const decision = this.decide(flow.clientId, flow.resourceId);
     if (decision.verdict === 'deny') {
-      this.lose(flow, decision.reason === 'site-not-served' ? 'site-left-resource' : 'unjustified', position);
+      this.lose(flow, decision.reason === 'site-not-served' ? 'site-left-resource' : 'unjustified', cause);
       return;
     }
     const grant = this.#grantOf(decision, flow.grant);
@@ -184,34 +197,40 @@ export class HeldFlows {
   }
 
   /** Takes the pair back: reject first, then the history, then the client's toggle (D20b). */
-  lose(flow: Flow, reason: RevokedReason, position: Position | null): void {
+  lose(flow: Flow, reason: RevokedReason, cause: Cause | null): void {
+    const { flowId } = flow.grant;
     this.socket.push('reject_access', rejectAccess(flow.clientId, flow.resourceId));
     this.with_.metrics.decided('rejected');
-    this.#close(flow, reason, position);
+    this.closeRejected(flowId, reason, cause);
+    this.receipts.pushed({ flowIds: [...(this.#held.get(flow)?.formerIds ?? []), flowId], cause });
     this.#forget(flow);
     const { accountId } = this.peer;
     const { clientId, resourceId } = flow;
-    this.#report({ clientId, resourceId, reason, position });
+    this.#report({ clientId, resourceId, reason, position: cause?.position ?? null });
     // Where address or ip stack changed, the client removes and adds the resource by itself.
     if (reason !== 'resource-changed') this.with_.presence.toggle(accountId, clientId, resourceId);
   }
 
   /** Judges the stored flows of a joining gateway and registers those that are justified. */
-  restore(stored: readonly StoredFlow[], position: Position): Restored {
+  restore(stored: readonly StoredFlow[], cause: Cause): Restored {
     const pairs = new Map<string, StoredFlow[]>();
     for (const row of [...stored].sort((a, b) => b.createdAt - a.createdAt)) {
       const key = `${row.clientId}/${row.resourceId}`;
       pairs.set(key, [...(pairs.get(key) ?? []), row]);
     }
-    const rejected: { clientId: ClientId; resourceId: ResourceId }[] = [];
+    const rejected: RejectedPair[] = [];
     for (const rows of pairs.values()) {
       const [newest] = rows;
       if (!newest) continue;
       const open = rows.filter((row) => row.revokedAt === null);
       const [current, ...replaced] = open;
       for (const row of replaced) this.#closeRow(row.id, 'replaced', null);
-      if (current && this.#restoreOne(current, position)) continue;
-      rejected.push({ clientId: newest.clientId, resourceId: newest.resourceId });
+      const owed = rows.filter(isOwed);
+      const formerIds = owed.filter((row) => row !== current).map((row) => row.id);
+      if ((current && this.#restoreOne(current, formerIds, cause)) || owed.length === 0) continue;
+      const { clientId, resourceId } = newest;
+      const flowIds = owed.map((row) => row.id);
+      rejected.push({ clientId, resourceId, flowIds, cause: current ? cause : null });
     }
     const served = this.served();
     const listed = new Set(served.map((pair) => pair.clientId));
@@ -226,18 +245,23 @@ export class HeldFlows {
     this.#logLost();
   }
 
+  /** The row of a pair whose reject is pushed in this step. */
+  closeRejected(flowId: FlowId, reason: RevokedReason, cause: Cause | null): void {
+    this.#closeRow(flowId, reason, cause, this.#now());
+  }
+
   all(): Flow[] {
     return [...this.#held.keys()].sort(byPair);
   }
 
   // ---- helpers ---------------------------------------------------------------------------------------------------
 
-  #restoreOne(row: StoredFlow, position: Position): boolean {
+  #restoreOne(row: StoredFlow, formerIds: FlowId[], cause: Cause): boolean {
     const resource = this.handle.state.resource(row.resourceId);
     const decision = this.decide(row.clientId, row.resourceId);
     const isSame = resource !== undefined && sameShape(shapeOf(resource), row.shape);
     if (!isSame || decision.verdict === 'deny') {
-      this.#closeRow(row.id, isSame ? 'unjustified' : 'resource-changed', position);
+      this.closeRejected(row.id, isSame ? 'unjustified' : 'resource-changed', cause);
       return false;
     }
     const stored: Grant = {
@@ -251,7 +275,7 @@ export class HeldFlows {
     const { gatewayId } = this.peer;
     const { clientId, resourceId, shape } = row;
     const flow = this.#table.register({ gatewayId, clientId, resourceId, shape, grant: stored });
-    this.#hold(flow, row.expiresAt, true);
+    this.#hold(flow, row.expiresAt, formerIds, true);
     const grant = this.#grantOf(decision, stored);
     if (grant !== stored) this.#move(flow, grant, row.clientRemoteIp);
     return true;
@@ -270,20 +294,22 @@ export class HeldFlows {
 
   /** Another policy, token or expiry: the old row is closed and a new one written, without a reject (D8). */
   #move(flow: Flow, grant: Grant, clientRemoteIp: string | null): void {
-    this.#close(flow, 'moved', null);
+    const held = this.#held.get(flow);
+    held?.formerIds.push(flow.grant.flowId);
+    this.#closeRow(flow.grant.flowId, 'moved', null);
     this.#table.regrant(flow, grant);
     this.#record(flow, clientRemoteIp);
-    const held = this.#held.get(flow);
     if (held) this.#arm(held);
   }
 
-  #hold(flow: Flow, heldExpiry: EpochMs, isRecorded: boolean): void {
+  #hold(flow: Flow, heldExpiry: EpochMs, formerIds: FlowId[], isRecorded: boolean): void {
     const alarm = new Alarm(this.with_.clock, () => {
       this.post(() => {
         this.#timeCame(flow);
       });
     });
-    const held = { flow, heldExpiry, decidedAt: this.#decidedAt, alarm, isRecorded, onRecorded: [] };
+    const decidedAt = this.#decidedAt;
+    const held = { flow, heldExpiry, decidedAt, alarm, formerIds, isRecorded, onRecorded: [] };
     this.#held.set(flow, held);
     this.#arm(held);
   }
@@ -355,12 +381,9 @@ export class HeldFlows {
     };
   }
 
-  #close(flow: Flow, reason: RevokedReason, position: Position | null): void {
-    this.#closeRow(flow.grant.flowId, reason, position);
-  }
-
-  #closeRow(flowId: FlowId, reason: RevokedReason, position: Position | null): void {
-    this.with_.flowRecords.close({ accountId: this.peer.accountId, flowId, reason, at: this.#now(), position });
+  #closeRow(flowId: FlowId, reason: RevokedReason, cause: Cause | null, pushedAt: EpochMs | null = null): void {
+    const { accountId } = this.peer;
+    this.with_.flowRecords.close({ accountId, flowId, reason, at: this.#now(), cause, pushedAt });
   }
 
   /** One line for all that a commit took: a write for each pair would hold up the rejects that follow it. */
@@ -390,6 +413,14 @@ export class HeldFlows {
   #now(): EpochMs {
     return this.with_.clock.now();
   }
+}
+
+/**
+ * Whether the row stands for something the gateway may still hold: it has not been proven to have read a reject of it. A
+ * row that moved on was never rejected itself; the reject of what it became covers it.
+ */
+function isOwed(row: StoredFlow): boolean {
+  return row.deliveredAt === null;
 }
 
 function servedPair(flow: Flow): ServedPair {

@@ -21,6 +21,7 @@ const LIMITS: SocketLimits = {
 /** A WebSocket that keeps what it is given. Like `ws`, it tells of its end once, and sends nothing after that. */
 class FakeWebSocket extends EventEmitter {
   readonly sent: string[] = [];
+  readonly pings: string[] = [];
   readonly closes: number[] = [];
   terminated = 0;
   isPaused = false;
@@ -28,6 +29,10 @@ class FakeWebSocket extends EventEmitter {
 
   send(text: string): void {
     this.sent.push(text);
+  }
+
+  ping(payload: string): void {
+    this.pings.push(payload);
   }
 
   close(code: number): void {
@@ -364,6 +369,80 @@ describe('PhoenixSocket', () => {
       ws.emit('close', 1011);
       expect(clock.pending).toBe(0);
     });
+  });
+
+  describe('a barrier', () => {
+    const pong = (payload: string | undefined): boolean => ws.emit('pong', Buffer.from(payload ?? 'no ping'));
+
+    it('is a ping that every peer ignores, numbered by socket, and passed by the answer with its bytes', () => {
+      joined();
+      const passed = jest.fn();
+      socket.barrier(passed);
+      expect(ws.pings).toEqual(['{"topic":"phoenix","event":"phx_error","payload":{},"ref":1}']);
+      expect(passed).not.toHaveBeenCalled();
+      pong(ws.pings[0]);
+      pong(ws.pings[0]);
+      expect(passed).toHaveBeenCalledTimes(1);
+      socket.barrier(passed);
+      expect(ws.pings[1]).toBe('{"topic":"phoenix","event":"phx_error","payload":{},"ref":2}');
+    });
+
+    it.each([
+      ['of nothing', ''],
+      ['of an earlier one', '{"topic":"phoenix","event":"phx_error","payload":{},"ref":1}'],
+      ['of a later one', '{"topic":"phoenix","event":"phx_error","payload":{},"ref":3}'],
+      ['with the same value in other bytes', '{"topic":"phoenix","event":"phx_error","ref":2,"payload":{}}'],
+    ])('is not passed by a pong %s', (_what, payload) => {
+      joined();
+      const passed = jest.fn();
+      socket.barrier(passed);
+      pong(ws.pings[0]);
+      passed.mockClear();
+      socket.barrier(passed);
+      pong(payload);
+      expect(passed).not.toHaveBeenCalled();
+      pong(ws.pings[1]);
+      expect(passed).toHaveBeenCalledTimes(1);
+    });
+
+    it('counts nothing of what the peer may say: other pongs do', () => {
+      joined();
+      for (let i = 0; i < 50; i += 1) {
+        socket.barrier(() => undefined);
+        pong(ws.pings.at(-1));
+      }
+      expect(ws.isPaused).toBe(false);
+      for (let i = 0; i < 20; i += 1) pong('foreign');
+      expect(ws.isPaused).toBe(true);
+    });
+
+    it('of a channel that is gone passes nothing, and of a socket that is closed is not sent', () => {
+      joined();
+      const passed = jest.fn();
+      socket.barrier(passed);
+      ws.says('client', 'phx_leave');
+      pong(ws.pings[0]);
+      socket.close(1000, 'done');
+      socket.barrier(passed);
+      expect([passed.mock.calls, ws.pings.length]).toEqual([[], 1]);
+    });
+
+    it('whose answer makes the channel fail closes the socket', () => {
+      joined();
+      socket.barrier(() => {
+        throw new Error('no');
+      });
+      pong(ws.pings[0]);
+      expect(ws.closes).toEqual([1011]);
+    });
+  });
+
+  it('cuts a peer off at once when its channel says so, and says why', () => {
+    joined();
+    socket.terminate('no-receipt');
+    socket.terminate('again');
+    expect([ws.terminated, ws.closes, channel().closedTimes]).toEqual([1, [], 1]);
+    expect(ends).toEqual([{ why: 'no-receipt', byUs: true }]);
   });
 
   it.each([

@@ -10,7 +10,7 @@ import type { EpochMs } from '../../core/model/time.js';
 import type { Metrics, PeerRole } from '../../core/ports/metrics.js';
 import type { Clock } from '../../core/support/clock.js';
 import type { Logger } from '../../core/support/logger.js';
-import type { Addressed, Frame, Ref, Serializer } from '../../protocol/frame.js';
+import { encodeBarrier, type Addressed, type Frame, type Ref, type Serializer } from '../../protocol/frame.js';
 import { TokenBucket, type Rate } from '../../core/support/token-bucket.js';
 import type { Channel, ChannelSocket, CloseCode } from '../channel.js';
 import type { SocketEnd } from '../upgrade/connect-guard.js';
@@ -43,6 +43,8 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
   #open = true;
   #lastInbound: number;
   readonly #budget: TokenBucket;
+  #barriers = 0;
+  #barrier: { readonly payload: string; readonly passed: () => void } | undefined;
   #cancelResume: (() => void) | undefined;
   #cancelIdle: () => void;
   #cancelJoin: () => void;
@@ -67,12 +69,13 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     ws.on('message', (data: Buffer, isBinary: boolean) => {
       this.#received(data, isBinary);
     });
-    // Control frames cost as much as others, and `ws` answers each ping.
-    for (const control of ['ping', 'pong']) {
-      ws.on(control, () => {
-        if (this.#open) this.#count(with_.clock.now());
-      });
-    }
+    // Control frames cost as much as others, and `ws` answers each ping. An answer to our own ping is not the peer's idea.
+    ws.on('ping', () => {
+      if (this.#open) this.#count(with_.clock.now());
+    });
+    ws.on('pong', (data: Buffer) => {
+      if (this.#open && !this.#passesBarrier(data)) this.#count(with_.clock.now());
+    });
     ws.on('error', (error) => {
       with_.log.debug('socket.error', { role, error }); // ws closes by itself: 1002, 1007, 1009
     });
@@ -114,9 +117,35 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     this.#ended(why, true);
   }
 
+  barrier(passed: () => void): void {
+    if (!this.#open) return;
+    const payload = encodeBarrier((this.#barriers += 1));
+    this.#barrier = { payload, passed };
+    this.ws.ping(payload);
+  }
+
+  terminate(why: string): void {
+    if (!this.#open) return;
+    this.ws.terminate();
+    this.#ended(why, true);
+  }
+
   crashed(error: unknown): void {
     this.with_.log.error('channel.crashed', { role: this.role, error });
     this.close(1011, 'crashed');
+  }
+
+  /** Another payload, also that of an earlier barrier, proves nothing. */
+  #passesBarrier(data: Buffer): boolean {
+    const barrier = this.#barrier;
+    if (barrier?.payload !== data.toString()) return false;
+    this.#barrier = undefined;
+    try {
+      barrier.passed();
+    } catch (error) {
+      this.crashed(error);
+    }
+    return true;
   }
 
   #received(data: Buffer, isBinary: boolean): void {
@@ -195,6 +224,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
   #dropChannel(): void {
     const channel = this.#channel;
     this.#channel = undefined;
+    this.#barrier = undefined;
     channel?.closed();
   }
 
@@ -202,8 +232,7 @@ export class PhoenixSocket<Pushes> implements ChannelSocket<Pushes> {
     if (!this.#open) return;
     // What piled up counts, not the frame that comes: an `init` may be larger than the bound, and must not close every join.
     if (this.ws.bufferedAmount > this.limits.maxOutboundBytes) {
-      this.ws.terminate();
-      this.#ended('too-slow', true);
+      this.terminate('too-slow');
       return;
     }
     // As bytes: ws would encode a string while it writes, in a slower system call (D44).

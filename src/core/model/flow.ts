@@ -38,7 +38,17 @@ export interface FlowRecord {
 /** A row read back at a gateway's join: unexpired, closed or not. */
 export interface StoredFlow extends FlowRecord {
   readonly revokedAt: EpochMs | null;
+  /** When its gateway was last told that it ended. */
+  readonly pushedAt: EpochMs | null;
+  /** When the gateway was proven to have read that (G4). */
+  readonly deliveredAt: EpochMs | null;
 }
+
+/**
+ * How a pushed rejection ended; stored in `flows.delivery`. `receipted`: the gateway has read it. `no-receipt`: it did not
+ * say so in time and was cut off. `socket-closed`: its socket ended first. `unreceipted`: nobody asked (RECEIPTS=off).
+ */
+export type PushEnd = 'receipted' | 'no-receipt' | 'socket-closed' | 'unreceipted';
 
 /** Why a flow ended; stored in `flows.revoked_reason`. */
 export type RevokedReason =

@@ -34,10 +34,16 @@ export interface GatewayImpact {
   readonly cuts: readonly Cut[];
 }
 
-export interface AppliedStep {
-  readonly accountId: AccountId;
-  /** The commit's; for a step no commit caused (a connect, a resync), the last applied one. */
+/** What made something end, as far as the log of the database knows. */
+export interface Cause {
+  /** The commit's; where no commit did it (a connect, a join), the last applied one; for a resync, the one that owed it. */
   readonly position: Position;
+  /** When that commit was made, by the database's clock; null where no commit did it, or it is not known which. */
+  readonly committedAt: EpochMs | null;
+}
+
+export interface AppliedStep extends Cause {
+  readonly accountId: AccountId;
   readonly now: EpochMs;
 }
 

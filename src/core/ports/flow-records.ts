@@ -1,25 +1,42 @@
-import type { FlowRecord, RevokedReason, StoredFlow } from '../model/flow.js';
+import type { FlowRecord, PushEnd, RevokedReason, StoredFlow } from '../model/flow.js';
 import type { AccountId, ClientId, FlowId, GatewayId } from '../model/ids.js';
-import type { Position } from '../model/position.js';
 import type { EpochMs } from '../model/time.js';
+import type { Cause } from './account-streams.js';
 
 export interface FlowClosing {
   readonly accountId: AccountId;
   readonly flowId: FlowId;
   readonly reason: RevokedReason;
   readonly at: EpochMs;
-  /** The commit that caused it; null when time, a peer or a replacement did. Stored as 0/0, so that our echo is recognised (D8a). */
-  readonly position: Position | null;
+  /** Null when time, a peer or a replacement did it. Its position is then stored as 0/0, so that our echo is recognised (D8a). */
+  readonly cause: Cause | null;
+  /** When the gateway was told; null when it need not be, or is not there. */
+  readonly pushedAt: EpochMs | null;
+}
+
+/** How a rejection that was pushed for a closed flow ended. A later one, at the gateway's next join, replaces an earlier one. */
+export interface FlowDelivery {
+  readonly accountId: AccountId;
+  readonly flowId: FlowId;
+  readonly how: PushEnd;
+  readonly pushedAt: EpochMs;
+  /** When it ended. Of a receipt, that is when it was delivered. */
+  readonly at: EpochMs;
 }
 
 /** The history of flows. Writes are queued and go out in batches; nothing on the way from frame to push awaits one (D21). */
 export interface FlowRecords {
   /** Exactly one of the callbacks runs, later: the row is in the database, or it never will be. */
   add(record: FlowRecord, outcome: { written(): void; unwritable(error: unknown): void }): void;
-  /** `UPDATE … WHERE revoked_at IS NULL`: the first closing stands. */
+  /** The first closing stands. Of a row that a hand has closed, its time and reason stand, and the rest is filled in. */
   close(closing: FlowClosing): void;
+  /** Only of a flow that was closed before. What was receipted once stays so. */
+  delivered(delivery: FlowDelivery): void;
   /** An operator deleted an unexpired row: it is put back as revoked, so that a gateway that is away hears of it (D8a). */
-  putBackRevoked(record: FlowRecord, at: EpochMs): void;
+  putBackRevoked(
+    record: FlowRecord,
+    cut: { readonly at: EpochMs; readonly cause: Cause; readonly isConnected: boolean },
+  ): void;
   /** Somebody truncated the history: a gateway that is away is treated as after an unclean stop (D8a, D22). */
   historyGone(): void;
   /** Every row of this gateway not past its expiry, closed ones included: the one query on flows that a join makes (D22). */
@@ -29,6 +46,8 @@ export interface FlowRecords {
    * at a join, after its connect is stored.
    */
   clientsOfUncleanEpochs(accountId: AccountId, gatewayId: GatewayId): Promise<readonly ClientId[]>;
+  /** The gateway has been told of those clients: it holds nothing that is not on record. Not awaited by anybody. */
+  uncleanEpochsTold(accountId: AccountId, gatewayId: GatewayId): void;
   /** Resolves when everything queued before the call is written or known to be unwritable. */
   flush(): Promise<void>;
 }

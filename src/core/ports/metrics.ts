@@ -9,6 +9,8 @@ export interface Metrics {
   channelClosed(role: PeerRole, why: string): void;
   pushed(role: PeerRole, event: string): void;
   decided(outcome: DecisionOutcome): void;
+  /** A gateway has read a rejection. @param sinceCommitMs null where no commit caused it */
+  receipted(sincePushMs: number, sinceCommitMs: number | null): void;
   upgradeAnswered(status: number): void;
   frameRefused(role: PeerRole, why: string): void;
   /** A peer said more than it may: its frames are read later. */
