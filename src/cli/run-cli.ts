@@ -23,6 +23,10 @@ const COMMANDS: Readonly<Record<string, { readonly summary: string; load(): Prom
     summary: 'say what is wrong with the database, and how to put it right',
     load: async () => (await import('./commands/doctor.js')).doctor,
   },
+  revocations: {
+    summary: 'list what was taken back, by which commit, and whether each gateway is proven to know',
+    load: async () => (await import('./commands/revocations.js')).revocations,
+  },
   demo: {
     summary: 'connect a simulated client and gateway to a running server and show what they hear',
     load: async () => (await import('./commands/demo.js')).demo,

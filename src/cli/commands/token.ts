@@ -1,14 +1,14 @@
 import type { AccountId, ActorId, SiteId } from '../../core/model/ids.js';
 import { isUuid } from '../../core/model/ids.js';
 import type { EpochMs } from '../../core/model/time.js';
-import { accountNamed } from '../../db/account-named.js';
 import { createToken } from '../../db/create-token.js';
 import type { NewToken } from '../../db/create-token.js';
-import type { Database } from '../../db/open-database.js';
 import { SystemClock } from '../../system/system-clock.js';
 import { SystemRandom } from '../../system/system-random.js';
 import { UsageError } from '../command.js';
 import type { Command } from '../command.js';
+import { mustFindAccount } from '../must-find-account.js';
+import { readDuration } from '../read-duration.js';
 import { readFlags } from '../read-flags.js';
 import { withDatabase } from '../with-database.js';
 
@@ -25,7 +25,7 @@ until its row is deleted. A relay token without account serves the whole install
     const flags = { ...values };
     const build = readToken(flags);
     const now = new SystemClock().now();
-    const expiresAt = flags.expires === undefined ? null : now + readDuration(flags.expires);
+    const expiresAt = flags.expires === undefined ? null : now + readDuration('--expires', flags.expires);
     await withDatabase(config(), async (database) => {
       const account = await mustFindAccount(database, flags.account);
       out((await createToken(database, build(account, expiresAt), new SystemRandom())).text);
@@ -88,20 +88,5 @@ function refuse(flags: Flags, name: 'actor' | 'site'): void {
 
 function mustHave(account: AccountId | null): AccountId {
   if (account === null) throw new UsageError('--account takes the id or slug of the account');
-  return account;
-}
-
-function readDuration(text: string): number {
-  const [, count = '', unit = ''] = /^(\d{1,6})([mhd])$/.exec(text) ?? [];
-  const unitMs = { m: 60_000, h: 3_600_000, d: 86_400_000 }[unit];
-  if (unitMs === undefined || Number(count) === 0)
-    throw new UsageError('--expires takes a time such as 30m, 12h or 7d');
-  return Number(count) * unitMs;
-}
-
-async function mustFindAccount(database: Database, idOrSlug: string | undefined): Promise<AccountId | null> {
-  if (idOrSlug === undefined) return null;
-  const account = await accountNamed(database, idOrSlug);
-  if (account === undefined) throw new Error(`there is no account "${idOrSlug}"`);
   return account;
 }
