@@ -28,6 +28,8 @@ export interface PeerOptions {
   readonly headers?: Readonly<Record<string, string>>;
   /** Further parameters, and other values of those above. */
   readonly query?: Readonly<Record<string, string>>;
+  /** False: pings are only noted, and a test answers them. Default true, as every WebSocket library does. */
+  readonly answersPings?: boolean;
   /** Payload of the join; null when absent, as clients and gateways send it. */
   readonly join?: unknown;
 }
@@ -37,6 +39,8 @@ const WAIT_MS = 5000;
 
 export class RawPeer {
   readonly received: Received[] = [];
+  /** Payloads of the pings so far. */
+  readonly pings: string[] = [];
   closeCode: number | undefined;
   closeReason: string | undefined;
   #ref = 0;
@@ -55,6 +59,8 @@ export class RawPeer {
       this.#judge(() => {
         checkServerPing(data.toString());
       });
+      this.pings.push(data.toString());
+      this.#wakeAll();
     });
     ws.on('close', (code, reason) => {
       this.closeCode = code;
@@ -76,6 +82,7 @@ export class RawPeer {
     const userAgent = options.userAgent ?? AGENTS[role];
     const ws = new WebSocket(`${wsUrl}/${role}/websocket?${query.toString()}`, {
       perMessageDeflate: false,
+      autoPong: options.answersPings ?? true,
       headers: { 'user-agent': userAgent, ...options.headers },
     });
     return new Promise((resolve, reject) => {
@@ -155,6 +162,12 @@ export class RawPeer {
     this.#read = this.received.length;
     this.check();
     return frames.map(({ event, payload }) => [event, payload]);
+  }
+
+  /** Payload of the ping with this number on the socket, from 1, once it is here. */
+  async ping(number: number): Promise<string> {
+    await this.#until(() => this.pings.length >= number, `ping ${number}`);
+    return this.pings[number - 1] ?? '';
   }
 
   /** Everything the server had queued for this peer before the call has arrived: a heartbeat went there and back. */
