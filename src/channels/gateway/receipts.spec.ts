@@ -7,9 +7,18 @@ import { Receipts } from './receipts.js';
 
 const TIMEOUT_MS = 10_000;
 
+/** Its wall clock can be set while its timers run on. */
+class SettableClock extends ManualClock {
+  setBy = 0;
+
+  override now(): number {
+    return super.now() + this.setBy;
+  }
+}
+
 /** A gateway's socket that answers when a test says so, and what came of it. */
 class Gateway {
-  readonly clock = new ManualClock();
+  readonly clock = new SettableClock();
   readonly terminated: string[] = [];
   readonly receipted = jest.fn();
   readonly warned = jest.fn();
@@ -184,6 +193,23 @@ describe('a gateway that does not answer', () => {
     gateway.receipts.ask();
     gateway.clock.advance(9_999);
     gateway.pongs();
+    gateway.clock.advance(1);
+    expect([gateway.terminated, gateway.ends()]).toEqual([['no-receipt'], ['a receipted', 'b no-receipt']]);
+  });
+
+  it.each([
+    ['set back', -3_600_000],
+    ['set forward', 3_600_000],
+  ])('has its ten seconds also when the wall clock is %s meanwhile', (_how, byMs) => {
+    gateway.rejects('a');
+    gateway.receipts.ask();
+    gateway.rejects('b');
+    gateway.clock.setBy = byMs;
+    gateway.clock.advance(5_000);
+    gateway.pongs();
+    expect(gateway.receipted.mock.calls.map(([sincePushMs]) => sincePushMs)).toEqual([Math.max(0, byMs + 5_000)]);
+    gateway.clock.advance(4_999);
+    expect(gateway.terminated).toEqual([]);
     gateway.clock.advance(1);
     expect([gateway.terminated, gateway.ends()]).toEqual([['no-receipt'], ['a receipted', 'b no-receipt']]);
   });

@@ -11,7 +11,6 @@ import type { FlowId } from '../../core/model/ids.js';
 import type { PushEnd } from '../../core/model/flow.js';
 import type { EpochMs } from '../../core/model/time.js';
 import type { Cause } from '../../core/ports/account-streams.js';
-import { Alarm } from '../alarm.js';
 import type { GatewaySocket } from '../channel.js';
 import type { ChannelServices } from '../channel-services.js';
 import type { ConnectedGateway } from '../connected-peer.js';
@@ -31,24 +30,25 @@ interface Open extends Pushed {
   readonly release: () => void;
 }
 
+/** What one barrier serves. Its time runs from its first push, on a timer: the wall clock may be set meanwhile. */
+interface Group {
+  readonly pushes: Open[];
+  readonly cancelTimeout: () => void;
+}
+
 type Services = Pick<ChannelServices, 'clock' | 'flowRecords' | 'limits' | 'log' | 'metrics' | 'receipts'>;
 
 export class Receipts {
-  /** Oldest first, as in `#asked`, which is older. */
-  readonly #waiting: Open[] = [];
-  #asked: Open[] = [];
+  #asked: Group | undefined;
+  /** Pushed after the barrier that is out. */
+  #waiting: Group | undefined;
   #hasEnded = false;
-  readonly #tooLate: Alarm;
 
   constructor(
     private readonly peer: Pick<ConnectedGateway, 'accountId' | 'gatewayId'>,
     private readonly socket: Pick<GatewaySocket, 'barrier' | 'terminate'>,
     private readonly with_: Services,
-  ) {
-    this.#tooLate = new Alarm(with_.clock, () => {
-      this.#cutOff();
-    });
-  }
+  ) {}
 
   /** Just pushed on the socket. Call `ask` when the step has pushed all it has, so that one barrier serves all of it. */
   pushed(pushed: Pushed): void {
@@ -60,15 +60,16 @@ export class Receipts {
       this.#record({ ...pushed, at, release: NOTHING }, 'socket-closed', at); // the push itself was too much for the socket
     } else {
       const release = pushed.cause ? this.with_.receipts.opened(pushed.cause.position) : NOTHING;
-      this.#waiting.push({ ...pushed, at, release });
-      this.#tooLate.setEarlier(at + this.with_.limits.receiptTimeoutMs);
+      this.#waiting ??= this.#newGroup();
+      this.#waiting.pushes.push({ ...pushed, at, release });
     }
   }
 
   /** Sends the barrier, unless nothing waits for one or one is out. */
   ask(): void {
-    if (this.#asked.length > 0 || this.#waiting.length === 0) return;
-    this.#asked = this.#waiting.splice(0);
+    if (this.#asked || !this.#waiting) return;
+    this.#asked = this.#waiting;
+    this.#waiting = undefined;
     this.socket.barrier(() => {
       this.#passed();
     });
@@ -78,31 +79,43 @@ export class Receipts {
   end(how: Exclude<PushEnd, 'receipted'> = 'socket-closed'): void {
     if (this.#hasEnded) return;
     this.#hasEnded = true;
-    this.#tooLate.set(null);
     const now = this.with_.clock.now();
-    for (const open of [...this.#asked.splice(0), ...this.#waiting.splice(0)]) this.#record(open, how, now);
+    for (const group of [this.#asked, this.#waiting]) {
+      group?.cancelTimeout();
+      for (const open of group?.pushes ?? []) this.#record(open, how, now);
+    }
+    this.#asked = this.#waiting = undefined;
+  }
+
+  #newGroup(): Group {
+    const cancelTimeout = this.with_.clock.after(this.with_.limits.receiptTimeoutMs, () => {
+      this.#cutOff();
+    });
+    return { pushes: [], cancelTimeout };
   }
 
   #passed(): void {
-    if (this.#hasEnded) return;
+    const passed = this.#asked;
+    if (!passed) return;
+    this.#asked = undefined;
+    passed.cancelTimeout();
     const now = this.with_.clock.now();
-    for (const open of this.#asked.splice(0)) {
+    for (const open of passed.pushes) {
       this.#record(open, 'receipted', now);
       const committedAt = open.cause?.committedAt ?? null;
-      // Two clocks: the database's may be ahead.
-      this.with_.metrics.receipted(now - open.at, committedAt === null ? null : Math.max(0, now - committedAt));
+      // The database's clock may be ahead, and ours may have been set back.
+      const since = (at: EpochMs): number => Math.max(0, now - at);
+      this.with_.metrics.receipted(since(open.at), committedAt === null ? null : since(committedAt));
       open.onReceipt?.();
     }
     this.ask();
-    const [oldest] = this.#asked;
-    this.#tooLate.set(oldest ? oldest.at + this.with_.limits.receiptTimeoutMs : null);
   }
 
   /** It may be gone, or cut off from us, or hold what we took: closed, it comes back to the whole truth. */
   #cutOff(): void {
     const { accountId, gatewayId } = this.peer;
-    const unreceipted = this.#asked.length + this.#waiting.length;
-    this.with_.log.warn('gateway.no-receipt', { accountId, gatewayId, count: unreceipted });
+    const count = (this.#asked?.pushes.length ?? 0) + (this.#waiting?.pushes.length ?? 0);
+    this.with_.log.warn('gateway.no-receipt', { accountId, gatewayId, count });
     this.end('no-receipt');
     this.socket.terminate('no-receipt');
   }
