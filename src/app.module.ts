@@ -124,11 +124,12 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
     { provide: DrainState, useFactory: () => new DrainState() },
     {
       provide: AccountStoreRegistry,
-      inject: [HYDRATION_READER, ACCOUNT_STREAMS, FLOW_RECORDS, METRICS, DrainState, ModuleRef],
+      inject: [HYDRATION_READER, ACCOUNT_STREAMS, FLOW_RECORDS, OpenReceipts, METRICS, DrainState, ModuleRef],
       useFactory: (
         reader: PostgresHydrationReader,
         streams: AccountBroadcaster,
         flowRecords: BatchedFlowRecords,
+        receipts: OpenReceipts,
         metrics: Metrics,
         drain: DrainState,
         modules: ModuleRef,
@@ -139,7 +140,7 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
         const views = () => modules.get<{ oldestPosition(): bigint | undefined }>(VIEW_BACKLOG, { strict: false });
         return new AccountStoreRegistry(
           {
-            ...{ reader, streams, flowRecords, clock, metrics, log },
+            ...{ reader, streams, flowRecords, receipts, clock, metrics, log },
             freshness: {
               // While we drain the stream stands still: nothing new is granted (D40).
               isFresh: () => !drain.isDraining && replication().freshness.isFresh(),

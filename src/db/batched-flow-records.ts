@@ -12,7 +12,7 @@
 import type { StoredFlow, FlowRecord } from '../core/model/flow.js';
 import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
 import type { EpochMs } from '../core/model/time.js';
-import type { FlowClosing, FlowDelivery, FlowRecords } from '../core/ports/flow-records.js';
+import type { FlowClosing, FlowDelivery, FlowRecords, HandMadeCut } from '../core/ports/flow-records.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import { clientsOfUncleanEpochs, forgetHistory, settleUncleanEpochs } from './epochs.js';
@@ -20,7 +20,7 @@ import type { Database } from './open-database.js';
 import { isForGood } from './postgres-error.js';
 import { unexpiredFlows } from './unexpired-flows.js';
 import { closeFlows, deliverFlows, insertFlows } from './write-flows.js';
-import type { FlowRow, HandMadeCut } from './write-flows.js';
+import type { FlowRow } from './write-flows.js';
 
 interface Outcome {
   written(): void;
@@ -32,7 +32,7 @@ type Entry =
   | { readonly kind: 'closing'; readonly closing: FlowClosing }
   | { readonly kind: 'delivery'; readonly delivery: FlowDelivery }
   | { readonly kind: 'epochs-told'; readonly accountId: AccountId; readonly gatewayId: GatewayId }
-  | { readonly kind: 'history-gone' };
+  | { readonly kind: 'history-gone'; readonly done: () => void };
 
 /** Longer: fewer statements, and a `flow_created` that waits for its row waits longer. At most 100 (D21). */
 const LINGER_MS = 10;
@@ -67,17 +67,20 @@ export class BatchedFlowRecords implements FlowRecords {
     this.#enqueue({ kind: 'delivery', delivery });
   }
 
-  putBackRevoked(record: FlowRecord, cut: HandMadeCut): void {
-    const unwritable = (error: unknown): void => this.#reportLost('put-back', record.accountId, record.id, error);
-    this.#enqueue({ kind: 'row', row: { record, cut }, outcome: { written: () => undefined, unwritable } });
+  putBackRevoked(record: FlowRecord, cut: HandMadeCut, done: () => void): void {
+    const unwritable = (error: unknown): void => {
+      this.#reportLost('put-back', record.accountId, record.id, error);
+      done();
+    };
+    this.#enqueue({ kind: 'row', row: { record, cut }, outcome: { written: done, unwritable } });
   }
 
   uncleanEpochsTold(accountId: AccountId, gatewayId: GatewayId): void {
     this.#enqueue({ kind: 'epochs-told', accountId, gatewayId });
   }
 
-  historyGone(): void {
-    this.#enqueue({ kind: 'history-gone' });
+  historyGone(done: () => void): void {
+    this.#enqueue({ kind: 'history-gone', done });
   }
 
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]> {
@@ -169,6 +172,7 @@ export class BatchedFlowRecords implements FlowRecords {
     if (entry.kind === 'history-gone') {
       const error = await this.#persist(() => forgetHistory(this.database));
       if (error !== undefined) this.log.error('flows.history-not-forgotten', { error });
+      this.#tell(entry.done);
     } else if (entry.kind === 'epochs-told') {
       const { accountId, gatewayId } = entry;
       const error = await this.#persist(() => settleUncleanEpochs(this.database, accountId, gatewayId));

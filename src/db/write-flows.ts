@@ -3,21 +3,13 @@ import { sql } from 'kysely';
 import type { FlowRecord } from '../core/model/flow.js';
 import { formatPosition } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
-import type { Cause } from '../core/ports/account-streams.js';
-import type { FlowClosing, FlowDelivery } from '../core/ports/flow-records.js';
+import type { FlowClosing, FlowDelivery, HandMadeCut } from '../core/ports/flow-records.js';
 import type { Database } from './open-database.js';
 
 /** A row to write; with its cut when it is put back as revoked after an operator deleted it (D8a). */
 export interface FlowRow {
   readonly record: FlowRecord;
   readonly cut: HandMadeCut | null;
-}
-
-export interface HandMadeCut {
-  readonly at: EpochMs;
-  readonly cause: Cause;
-  /** Its gateway hears of it now; else at its next join. */
-  readonly isConnected: boolean;
 }
 
 /**

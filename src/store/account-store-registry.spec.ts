@@ -224,14 +224,27 @@ describe('cuts (D8a)', () => {
     test.streamAll();
     const record = { id: FLOW, gatewayId: GATEWAY, expiresAt: Date.UTC(2026, 0, 6, 8) };
     const cause = { position: test.streamedTo, committedAt: expect.any(Number) };
-    expect(test.putBack).toMatchObject([[record, { cause, isConnected: true }]]);
+    expect(test.putBack).toMatchObject([[record, { cause, isConnected: true }, expect.any(Function)]]);
+  });
+
+  it('ACK-2: a deleted row and a truncated history hold the commit back until that is written', () => {
+    test.db.run((tx) => tx.remove('flows', flow()));
+    test.streamAll();
+    expect(test.receipts.receiptedPosition()).toBe(test.streamedTo - 1n);
+    test.putBack[0]?.[2]();
+    expect(test.receipts.receiptedPosition()).toBeGreaterThan(test.streamedTo);
+    test.db.run((tx) => tx.truncate('flows'));
+    test.streamAll();
+    expect(test.receipts.receiptedPosition()).toBe(test.streamedTo - 1n);
+    test.forgets[0]?.();
+    expect(test.receipts.receiptedPosition()).toBeGreaterThan(test.streamedTo);
   });
 
   it('of a gateway that is away: the row says so', () => {
     test.streams.gateways.clear();
     test.db.run((tx) => tx.remove('flows', flow()));
     test.streamAll();
-    expect(test.putBack).toMatchObject([[{ id: FLOW }, { isConnected: false }]]);
+    expect(test.putBack).toMatchObject([[{ id: FLOW }, { isConnected: false }, expect.any(Function)]]);
   });
 
   it('that were streamed and are not visible yet are named to whoever reads flows, until they are', async () => {

@@ -17,6 +17,7 @@ import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Freshness } from '../core/ports/freshness.js';
 import type { AccountSnapshot, HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { ReceiptLedger } from '../core/ports/receipt-ledger.js';
 import type { TokenNews, TokenWatch } from '../core/ports/token-watch.js';
 import type { ViewBacklog } from '../core/ports/view-backlog.js';
 import type { Clock } from '../core/support/clock.js';
@@ -39,6 +40,7 @@ export interface StoreDependencies {
   readonly reader: HydrationReader;
   readonly streams: AccountStreams;
   readonly flowRecords: Pick<FlowRecords, 'putBackRevoked' | 'historyGone'>;
+  readonly receipts: ReceiptLedger;
   readonly freshness: Freshness;
   readonly views: ViewBacklog;
   /** What was visible when the slot was made (events.md B.4.2). */
@@ -311,14 +313,21 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     return slots;
   }
 
-  /** Also for accounts nobody is connected to: the gateway that is away must hear of it when it comes (D8a). */
+  /**
+   * Also for accounts nobody is connected to: the gateway that is away must hear of it when it comes (D8a). Until that is
+   * written the commit is all there is of it, so it is not acknowledged (ACK-2).
+   */
   #mendFlowHistory(commit: Commit, now: number): void {
-    if (commit.truncates.some(({ tables }) => tables.includes('flows'))) this.with_.flowRecords.historyGone();
+    const { flowRecords, receipts, streams } = this.with_;
+    if (commit.truncates.some(({ tables }) => tables.includes('flows'))) {
+      flowRecords.historyGone(receipts.opened(commit.position));
+    }
     for (const accountId of commit.byAccount.keys()) {
       for (const cut of cutsIn(changesOf(commit, accountId), now)) {
         if (cut.kind !== 'flow' || !cut.deleted) continue;
-        const isConnected = this.with_.streams.liveGateways(accountId).has(cut.gatewayId);
-        this.with_.flowRecords.putBackRevoked(cut.deleted, { at: now, cause: commit, isConnected });
+        const isConnected = streams.liveGateways(accountId).has(cut.gatewayId);
+        const release = receipts.opened(commit.position);
+        flowRecords.putBackRevoked(cut.deleted, { at: now, cause: commit, isConnected }, release);
       }
     }
   }

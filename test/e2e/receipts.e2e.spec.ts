@@ -58,13 +58,7 @@ describe('with receipts', () => {
     await scene.hears(setPolicy(scene, 'disabled_at = now()'));
     const payload = await scene.gateway.ping(1);
     const { position } = await commitOf(db, scene);
-    const until = performance.now() + LONG_ENOUGH_MS;
-    let commits = 0;
-    while (performance.now() < until) {
-      await db.query('UPDATE groups SET name = $1 WHERE id = $2', [`name ${(commits += 1)}`, scene.ids.groupId]);
-      await scene.applied();
-      expect(await slotPassed(db, position)).toBe(false);
-    }
+    const commits = await staysBelow(db, scene, position);
     await eventually('the last commit to be recorded', async () => (await namesRecorded(db, scene)) === commits);
     expect(await slotPassed(db, position)).toBe(false);
 
@@ -83,6 +77,28 @@ describe('with receipts', () => {
     expect(await revoked(db, scene, ({ delivery }) => delivery !== null)).toMatchObject({
       ...{ delivery: 'socket-closed', delivered: null },
     });
+  });
+
+  it('ACK-2: a deleted row of a gateway that is away holds the slot back until it is put back', async () => {
+    const scene = await recordedFlow(stage);
+    await scene.leave('gateway');
+    const blocker = await session(db);
+    await blocker.query('SELECT pg_advisory_lock(42)');
+    await db.sql(`
+      CREATE FUNCTION waits() RETURNS trigger LANGUAGE plpgsql AS
+        'BEGIN PERFORM pg_advisory_xact_lock_shared(42); RETURN NEW; END';
+      CREATE TRIGGER waits BEFORE INSERT ON flows FOR EACH ROW EXECUTE FUNCTION waits()`);
+    let position: string | undefined;
+    try {
+      await scene.hears(`DELETE FROM flows ${open(scene)}`);
+      await eventually('the cut to be recorded', async () => (position = await cutOf(db, scene)) !== undefined);
+      await staysBelow(db, scene, position ?? '');
+    } finally {
+      await blocker.end();
+    }
+    await eventually('the slot to pass', () => slotPassed(db, position ?? ''));
+    expect(await deliveries(db, scene)).toEqual(['not-connected']);
+    await db.sql('DROP TRIGGER waits ON flows; DROP FUNCTION waits()');
   });
 
   it('one ping serves a whole commit, and what is rejected meanwhile waits for the next', async () => {
@@ -511,6 +527,15 @@ async function commitOf(db: TestDatabase, { ids }: Scene): Promise<{ position: s
   return commit;
 }
 
+/** Position of the hand's commit on the scene's flows, once it is recorded. */
+async function cutOf(db: TestDatabase, { ids }: Scene): Promise<string | undefined> {
+  const { rows } = await db.query<{ position: string }>(
+    `SELECT position FROM change_log WHERE table_name = 'flows' AND account_id = $1`,
+    [ids.accountId],
+  );
+  return rows[0]?.position;
+}
+
 /** Whether the server may have forgotten the commit that ends there. */
 async function slotPassed(db: TestDatabase, position: string): Promise<boolean> {
   const { rows } = await db.query<{ passed: boolean }>(
@@ -519,6 +544,18 @@ async function slotPassed(db: TestDatabase, position: string): Promise<boolean> 
   );
   if (!rows[0]) throw new Error('no slot');
   return rows[0].passed;
+}
+
+/** Commits for a while, one after the other, and the slot passes the position after none. How many it were. */
+async function staysBelow(db: TestDatabase, scene: Scene, position: string): Promise<number> {
+  const until = performance.now() + LONG_ENOUGH_MS;
+  let commits = 0;
+  while (performance.now() < until) {
+    await db.query('UPDATE groups SET name = $1 WHERE id = $2', [`name ${(commits += 1)}`, scene.ids.groupId]);
+    await scene.applied();
+    expect(await slotPassed(db, position)).toBe(false);
+  }
+  return commits;
 }
 
 async function namesRecorded(db: TestDatabase, { ids }: Scene): Promise<number> {

@@ -214,8 +214,11 @@ describe('closing flows', () => {
     void addAndWait(flow);
     await records.flush();
     await test.query('DELETE FROM flows WHERE id = $1', [flow.id]);
-    records.putBackRevoked(flow, { at: NOW + 5, cause: CAUSE, isConnected: false });
+    let isDone = false;
+    records.putBackRevoked(flow, { at: NOW + 5, cause: CAUSE, isConnected: false }, () => (isDone = true));
+    expect(isDone).toBe(false);
     await records.flush();
+    expect(isDone).toBe(true);
     expect(await records.unexpired(ours.accountId, flow.gatewayId, NOW)).toEqual([
       { ...flow, revokedAt: NOW + 5, pushedAt: null, deliveredAt: null },
     ]);

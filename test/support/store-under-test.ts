@@ -7,6 +7,7 @@ import type { HydrationReader, XidSnapshot } from '../../src/core/ports/hydratio
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
 import type { Logger } from '../../src/core/support/logger.js';
+import { OpenReceipts } from '../../src/replication/open-receipts.js';
 import { AccountStoreRegistry, type StoreOptions } from '../../src/store/account-store-registry.js';
 import { ManualClock } from './manual-clock.js';
 import { ModelDatabase } from './model-database.js';
@@ -62,6 +63,9 @@ export class StoreUnderTest {
   readonly streams = new RecordingStreams();
   readonly putBack: Parameters<FlowRecords['putBackRevoked']>[] = [];
   historyGone = 0;
+  /** Called by a test: the last of these was written. */
+  readonly forgets: (() => void)[] = [];
+  readonly receipts = new OpenReceipts();
   readonly registry: AccountStoreRegistry;
   isFresh = true;
   /** Position of a commit that some client view has not shown yet. */
@@ -85,10 +89,12 @@ export class StoreUnderTest {
         streams: this.streams,
         flowRecords: {
           putBackRevoked: (...row) => void this.putBack.push(row),
-          historyGone: () => {
+          historyGone: (done) => {
             this.historyGone += 1;
+            this.forgets.push(done);
           },
         },
+        receipts: this.receipts,
         freshness: { isFresh: () => this.isFresh, staleBecause: () => undefined },
         views: { oldestPosition: () => this.viewBacklog },
         startSnapshot: real.startSnapshot ?? (() => this.startSnapshot),

@@ -24,6 +24,14 @@ export interface FlowDelivery {
   readonly at: EpochMs;
 }
 
+/** What an operator did to a row by deleting it. */
+export interface HandMadeCut {
+  readonly at: EpochMs;
+  readonly cause: Cause;
+  /** Its gateway hears of it now; else at its next join. */
+  readonly isConnected: boolean;
+}
+
 /** The history of flows. Writes are queued and go out in batches; nothing on the way from frame to push awaits one (D21). */
 export interface FlowRecords {
   /** Exactly one of the callbacks runs, later: the row is in the database, or it never will be. */
@@ -32,13 +40,13 @@ export interface FlowRecords {
   close(closing: FlowClosing): void;
   /** Only of a flow that was closed before. What was receipted once stays so. */
   delivered(delivery: FlowDelivery): void;
-  /** An operator deleted an unexpired row: it is put back as revoked, so that a gateway that is away hears of it (D8a). */
-  putBackRevoked(
-    record: FlowRecord,
-    cut: { readonly at: EpochMs; readonly cause: Cause; readonly isConnected: boolean },
-  ): void;
-  /** Somebody truncated the history: a gateway that is away is treated as after an unclean stop (D8a, D22). */
-  historyGone(): void;
+  /**
+   * An operator deleted an unexpired row: it is put back as revoked, so that a gateway that is away hears of it (D8a).
+   * @param done called later, once the row is in the database or never will be
+   */
+  putBackRevoked(record: FlowRecord, cut: HandMadeCut, done: () => void): void;
+  /** Somebody truncated the history: a gateway that is away is treated as after an unclean stop (D8a, D22). @param done as above */
+  historyGone(done: () => void): void;
   /** Every row of this gateway not past its expiry, closed ones included: the one query on flows that a join makes (D22). */
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]>;
   /**
