@@ -28,6 +28,7 @@ import { PostgresConnects } from './db/postgres-connects.js';
 import { PostgresHydrationReader } from './db/postgres-hydration-reader.js';
 import { publicationNames, reconcilePublications } from './db/publications.js';
 import { runStatement } from './db/run-statement.js';
+import { slotState } from './db/slot-state.js';
 import { HealthModule } from './health/health.module.js';
 import { PrometheusMetrics } from './health/prometheus-metrics.js';
 import { LocalPresence } from './presence/local-presence.js';
@@ -155,9 +156,16 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
       inject: [AccountStoreRegistry, DrainState, ModuleRef],
       useFactory: (stores: AccountStoreRegistry, drain: DrainState, modules: ModuleRef): Readiness => ({
         problems: () => {
-          const stale = modules.get<Replication>(REPLICATION, { strict: false }).freshness.staleBecause();
-          return [...(drain.isDraining ? ['shutting down'] : []), ...(stale === undefined ? [] : [stale])];
+          const replication = modules.get<Replication>(REPLICATION, { strict: false });
+          const again = stores.reconciling();
+          return [
+            drain.isDraining ? 'shutting down' : undefined,
+            replication.freshness.staleBecause(),
+            replication.slotProblem(),
+            again > 0 ? `${again} accounts are being read again after an interruption of the stream` : undefined,
+          ].filter((problem) => problem !== undefined);
         },
+        slot: () => modules.get<Replication>(REPLICATION, { strict: false }).slotStatus(),
         appliedPosition: () => stores.appliedPosition(),
       }),
     },
@@ -190,6 +198,7 @@ function replicationSetup(
     ports: {
       ...{ sink, changeLog, clock, scheduler, random, metrics, log },
       run: (text, values) => runStatement(database, 'heartbeat', text, values),
+      readSlot: () => slotState(database, config.replicationSlot),
       reconcilePublications: async () => {
         const changes = await reconcilePublications(database, config.publicationPrefix);
         if (changes.some(({ what }) => what === 'created')) return 'created';

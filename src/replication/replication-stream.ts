@@ -1,10 +1,12 @@
 /** Keeps one stream of commits flowing from the slot, over connections that break and servers that change (D10, D43). */
 import { formatPosition } from '../core/model/position.js';
 import type { Position } from '../core/model/position.js';
+import type { EpochMs } from '../core/model/time.js';
 import type { ChangeLog } from '../core/ports/change-log.js';
 import type { CommitSink } from '../core/ports/commit-sink.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { SlotStatus } from '../core/ports/slot-status.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Acknowledger } from './acknowledger.js';
@@ -48,6 +50,8 @@ export interface StreamDependencies {
   readonly changeLog: ChangeLog;
   /** Makes the publications what they must be; called before each connection streams. */
   readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  /** A connection has begun to stream. */
+  readonly onStreaming: () => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
@@ -82,6 +86,7 @@ export class ReplicationStream {
   #isStopping = false;
   #connection: ReplicationConnection | undefined;
   #session: StreamSession | undefined;
+  #streamingSince: EpochMs = 0;
   #server: ServerIdentity | undefined;
   #former: Backend | undefined;
   #publications: PublicationIdentity | undefined;
@@ -101,6 +106,11 @@ export class ReplicationStream {
   /** See `Slot.startSnapshot`. */
   get startSnapshot(): XidSnapshot | undefined {
     return this.with_.slot.startSnapshot;
+  }
+
+  /** The server process that streams to us; undefined while none does. */
+  get backendPid(): number | undefined {
+    return this.#session && this.#server && Number(this.#server.backend.pid);
   }
 
   start(): void {
@@ -140,6 +150,12 @@ export class ReplicationStream {
     this.#connection?.destroy(new Error('a publication was dropped or made again'));
   }
 
+  /** A slot that is gone brings nothing more, whatever our connection believes: the next one makes a new slot. */
+  slotSeen({ state }: SlotStatus, begunAt: EpochMs): void {
+    if ((state !== 'lost' && state !== 'missing') || !this.#session || begunAt <= this.#streamingSince) return;
+    this.#connection?.destroy(new Error(`the slot is ${state}`));
+  }
+
   async #run(): Promise<void> {
     while (!this.#isStopping) {
       this.with_.metrics.replicationState('connecting');
@@ -168,9 +184,11 @@ export class ReplicationStream {
       const session = new StreamSession({ connection, intake, acknowledger, clock, maxPendingBytes });
       const started = (): void => {
         this.#session = session;
+        this.#streamingSince = clock.now();
         this.#former = this.#server?.backend;
         metrics.replicationState('streaming');
         log.info('replication.streaming', { slot: slot.name });
+        this.with_.onStreaming();
       };
       await session.run(
         `START_REPLICATION SLOT "${slot.name}" LOGICAL 0/0 (proto_version '1', publication_names '${names}', messages 'true')`,

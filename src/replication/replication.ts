@@ -4,6 +4,7 @@ import type { CommitSink } from '../core/ports/commit-sink.js';
 import type { Freshness } from '../core/ports/freshness.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { SlotFacts, SlotStatus } from '../core/ports/slot-status.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Scheduler } from '../core/support/scheduler.js';
@@ -13,6 +14,7 @@ import { Heartbeat, type RunStatement } from './heartbeat.js';
 import { Recorder } from './recorder.js';
 import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
 import { Slot } from './slot.js';
+import { SlotWatch } from './slot-watch.js';
 import { XidEpoch } from './xid-epoch.js';
 
 export interface ReplicationOptions {
@@ -33,6 +35,8 @@ export interface ReplicationPorts {
   readonly changeLog: ChangeLog;
   /** Runs a statement on an ordinary connection; settles in finite time. */
   readonly run: RunStatement;
+  /** The slot's row; undefined when there is none. */
+  readonly readSlot: () => Promise<SlotFacts | undefined>;
   readonly reconcilePublications: () => Promise<PublicationsOutcome>;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
@@ -47,6 +51,10 @@ export interface Replication {
   readonly freshness: Freshness;
   /** See `Slot.startSnapshot`. */
   startSnapshot(): XidSnapshot | undefined;
+  /** As last seen; undefined before the first answer. */
+  slotStatus(): SlotStatus | undefined;
+  /** Why the slot brings nothing, in words for an operator; undefined when it does. */
+  slotProblem(): string | undefined;
   start(): void;
   /** What is done is acknowledged, and the slot is free for another process. Never rejects. */
   stop(): Promise<void>;
@@ -83,24 +91,44 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       stream.caughtUp();
     },
   );
+  const watch = new SlotWatch(
+    { slot: options.slot, intervalMs: options.heartbeatIntervalMs },
+    {
+      readSlot: ports.readSlot,
+      ownPid: () => stream.backendPid,
+      onStatus: (status, begunAt) => {
+        stream.slotSeen(status, begunAt);
+      },
+      clock,
+      metrics,
+      log,
+    },
+  );
   const { databaseUrl, publications, maxPendingBytes } = options;
   const stream = new ReplicationStream(
     { databaseUrl, publications, maxPendingBytes, applicationName: APPLICATION_NAME },
     {
       ...{ slot, intake, acknowledger, recorder, heartbeat, xids, sink, changeLog, clock, random, metrics, log },
       reconcilePublications: ports.reconcilePublications,
+      onStreaming: () => {
+        watch.look();
+      },
     },
   );
 
   return {
     freshness: heartbeat,
     startSnapshot: () => stream.startSnapshot,
+    slotStatus: () => watch.status,
+    slotProblem: () => watch.problem,
     start: () => {
       stream.start();
       heartbeat.start();
+      watch.start();
     },
     stop: async () => {
       heartbeat.stop();
+      watch.stop();
       await stream.stop();
     },
   };

@@ -57,6 +57,8 @@ interface Slot {
   handles: number;
   cancelIdle: (() => void) | undefined;
   resyncing: boolean;
+  /** The stream was interrupted: a resync for it is owed. */
+  reconciling: boolean;
 }
 
 export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWatch {
@@ -118,6 +120,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     for (const slot of this.#slots.values()) {
       if (isOtherBranch) slot.store.forgetHistory();
       slot.store.oweResync(reason);
+      slot.reconciling = true;
       if (slot.store.isLive) this.#startResync(slot);
     }
   }
@@ -134,6 +137,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   /** What every live channel has applied and pushed for; the answer of `/readyz?applied=`. */
   appliedPosition(): Position {
     return this.#below(this.#unapplied());
+  }
+
+  /** Accounts that an interruption of the stream left unproven and that are not read again yet. */
+  reconciling(): number {
+    return [...this.#slots.values()].filter(({ reconciling }) => reconciling).length;
   }
 
   #unapplied(): (Position | undefined)[] {
@@ -194,6 +202,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       handles: 0,
       cancelIdle: undefined,
       resyncing: false,
+      reconciling: false,
     };
     this.#slots.set(accountId, slot);
     slot.ready.then(
@@ -285,6 +294,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       return true;
     }
     slot.resyncing = false;
+    slot.reconciling = store.owedResync !== undefined && slot.reconciling;
     this.#reportFaults(store);
     this.with_.log.info('store.resynced', { accountId: store.accountId });
     if (store.owedResync) this.#startResync(slot);

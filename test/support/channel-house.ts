@@ -254,6 +254,7 @@ const SILENT: Logger = { error: ignore, warn: ignore, info: ignore, debug: ignor
 const UNCOUNTED: Metrics = {
   commitApplied: ignore,
   replicationLag: ignore,
+  slot: ignore,
   replicationState: ignore,
   changeLogBacklog: ignore,
   rowUnreadable: ignore,

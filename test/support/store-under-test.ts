@@ -15,7 +15,7 @@ const IGNORED = (): void => undefined;
 const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
-  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED },
+  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED, slot: IGNORED },
 };
 export const SILENT: Logger = { error: IGNORED, warn: IGNORED, info: IGNORED, debug: IGNORED };
 

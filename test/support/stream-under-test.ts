@@ -8,8 +8,9 @@ import type { CommitSink } from '../../src/core/ports/commit-sink.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
 import type { LogFields, Logger } from '../../src/core/support/logger.js';
-import { openDatabase } from '../../src/db/open-database.js';
+import { type Database, openDatabase } from '../../src/db/open-database.js';
 import { reconcilePublications } from '../../src/db/publications.js';
+import { slotState } from '../../src/db/slot-state.js';
 import { buildReplication, type Replication, type ReplicationOptions } from '../../src/replication/replication.js';
 import type { PublicationsOutcome } from '../../src/replication/replication-stream.js';
 import { SystemClock } from '../../src/system/system-clock.js';
@@ -117,7 +118,7 @@ const IGNORED = (): void => undefined;
 const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
-  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED },
+  ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED, slot: IGNORED },
 };
 
 export interface StreamSetup {
@@ -159,6 +160,7 @@ export class StreamUnderTest {
         sink: this.sink,
         changeLog: setup.changeLog ?? this.memory,
         run: (sql, values) => runAt(url, sql, values),
+        readSlot: () => onDatabase(url, (db) => slotState(db, this.slot)),
         reconcilePublications: setup.reconcile ?? (() => reconcile(url)),
         clock: setup.clock ?? new SystemClock(),
         scheduler: new SystemScheduler(),
@@ -211,12 +213,18 @@ export class StreamUnderTest {
   }
 }
 
-async function reconcile(url: string): Promise<PublicationsOutcome> {
-  const database = openDatabase(url, { max: 1 });
-  try {
+function reconcile(url: string): Promise<PublicationsOutcome> {
+  return onDatabase(url, async (database) => {
     const changes = await reconcilePublications(database, 'portcullis');
     if (changes.some(({ what }) => what === 'created')) return 'created';
     return changes.length > 0 ? 'altered' : 'unchanged';
+  });
+}
+
+async function onDatabase<Result>(url: string, ask: (database: Database) => Promise<Result>): Promise<Result> {
+  const database = openDatabase(url, { max: 1 });
+  try {
+    return await ask(database);
   } finally {
     await database.close();
   }

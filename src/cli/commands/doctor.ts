@@ -50,9 +50,9 @@ async function reportSlot(database: Database, slot: string, out: (text: string) 
   }
   const limit = state.safeWalBytes === null ? '' : `, lost after ${bytes(state.safeWalBytes)} more`;
   out(
-    `slot "${slot}": ${state.active ? 'read by a server' : 'not read by anybody'}, ${bytes(state.lagBytes)} behind, wal_status ${state.walStatus}${limit}`,
+    `slot "${slot}": ${state.activePid !== null ? 'read by a server' : 'not read by anybody'}, ${bytes(state.lagBytes)} behind, wal_status ${state.walStatus}${limit}`,
   );
-  if (!state.active) out(`  to remove it for good: SELECT pg_drop_replication_slot('${slot}');`);
+  if (state.activePid === null) out(`  to remove it for good: SELECT pg_drop_replication_slot('${slot}');`);
   return state.walStatus === 'lost';
 }
 

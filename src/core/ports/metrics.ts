@@ -1,8 +1,11 @@
+import type { SlotStatus } from './slot-status.js';
+
 /** Counting without knowing who collects. Label values come from closed sets; ids and free text go to logs only. */
 export interface Metrics {
   commitApplied(changes: number, decodeMs: number, applyMs: number): void;
   replicationLag(bytes: number, ms: number): void;
   replicationState(state: 'connecting' | 'streaming' | 'stopped'): void;
+  slot(status: SlotStatus): void;
   changeLogBacklog(entries: number): void;
   rowUnreadable(table: string): void;
   channelOpened(role: PeerRole): void;
