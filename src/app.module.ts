@@ -80,7 +80,7 @@ class PortsModule {
   }
 }
 
-function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Provider[] {
+function portProviders({ config, databaseUrl, epoch, clock, random, scheduler, log }: Runtime): Provider[] {
   return [
     { provide: PrometheusMetrics, useFactory: () => new PrometheusMetrics() },
     { provide: METRICS, useExisting: PrometheusMetrics },
@@ -131,7 +131,7 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
         const views = () => modules.get<{ oldestPosition(): bigint | undefined }>(VIEW_BACKLOG, { strict: false });
         return new AccountStoreRegistry(
           {
-            ...{ reader, streams, flowRecords, clock, metrics, log },
+            ...{ reader, streams, flowRecords, clock, random, scheduler, metrics, log },
             freshness: {
               // While we drain the stream stands still: nothing new is granted (D40).
               isFresh: () => !drain.isDraining && replication().freshness.isFresh(),
@@ -144,6 +144,7 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
             idleTtlMs: config.storeIdleTtlMs,
             hydrationConcurrency: config.hydrationConcurrency,
             resyncLimitMs: RESYNC_LIMIT_MS,
+            auditIntervalMs: config.auditIntervalSeconds * 1000,
           },
         );
       },

@@ -45,6 +45,9 @@ export interface Config {
   /** HYDRATION_CONCURRENCY. Accounts read from the database at the same time. Default 8. */
   readonly hydrationConcurrency: number;
 
+  /** AUDIT_INTERVAL_SECONDS. Each account in memory is compared with the database about so often; 0: never. Default 600. */
+  readonly auditIntervalSeconds: number;
+
   /** CLIENT_IDLE_MS. A silent client socket is closed. Default 307000, which is the peers' own rhythm. */
   readonly clientIdleMs: number;
   /** GATEWAY_IDLE_MS. A silent gateway socket is closed; also bounds how long a revocation waits for one. Default 37000. */

@@ -25,6 +25,7 @@ export function readConfig(env: Environment): Config {
     maxTxBytes: read.positiveInt('MAX_TX_BYTES', 64 * MIB),
     storeIdleTtlMs: read.positiveInt('STORE_IDLE_TTL_MS', 60_000),
     hydrationConcurrency: read.positiveInt('HYDRATION_CONCURRENCY', 8),
+    auditIntervalSeconds: read.integer('AUDIT_INTERVAL_SECONDS', 600, { min: 0, max: 86_400 }),
     clientIdleMs: read.positiveInt('CLIENT_IDLE_MS', 307_000),
     gatewayIdleMs: read.positiveInt('GATEWAY_IDLE_MS', 37_000),
     relayIdleMs: read.positiveInt('RELAY_IDLE_MS', 41_000),

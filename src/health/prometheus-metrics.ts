@@ -1,5 +1,6 @@
 /** The house's numbers in Prometheus' text format. Labels come from closed sets; ids never become labels. */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { ACCOUNT_TABLES, type AccountTable } from '../core/model/rows.js';
 import type { DecisionOutcome, Metrics, PeerRole } from '../core/ports/metrics.js';
 import { SLOT_STATES, type SlotStatus } from '../core/ports/slot-status.js';
 
@@ -21,6 +22,8 @@ export class PrometheusMetrics implements Metrics {
   readonly #slotSafe = this.#gauge('portcullis_slot_safe_bytes', 'WAL that may be written before the slot is lost');
   readonly #backlog = this.#gauge('portcullis_change_log_backlog', 'Changes applied but not recorded yet');
   readonly #unreadable = this.#counter('portcullis_rows_unreadable_total', 'Parts of rows that deny', ['table']);
+  readonly #drift = this.#counter('portcullis_store_drift_total', 'Rows that differed from the database', ['table']);
+  readonly #audits = this.#counter('portcullis_store_audits_total', 'Comparisons with the database', ['outcome']);
   readonly #channels = this.#gauge('portcullis_sockets', 'Open sockets', ['role']);
   readonly #closed = this.#counter('portcullis_sockets_closed_total', 'Sockets that ended', ['role', 'why']);
   readonly #pushes = this.#counter('portcullis_pushes_total', 'Frames pushed', ['role', 'event']);
@@ -32,6 +35,8 @@ export class PrometheusMetrics implements Metrics {
 
   constructor() {
     collectDefaultMetrics({ register: this.registry });
+    // An alert on an increase needs the zero before it.
+    for (const table of ACCOUNT_TABLES) this.#drift.inc({ table }, 0);
   }
 
   text(): Promise<string> {
@@ -69,6 +74,14 @@ export class PrometheusMetrics implements Metrics {
 
   rowUnreadable(table: string): void {
     this.#unreadable.inc({ table });
+  }
+
+  storeDrifted(table: AccountTable, rows: number): void {
+    this.#drift.inc({ table }, rows);
+  }
+
+  storeAudited(outcome: 'equal' | 'drifted' | 'abandoned'): void {
+    this.#audits.inc({ outcome });
   }
 
   channelOpened(role: PeerRole): void {

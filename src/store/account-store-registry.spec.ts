@@ -289,7 +289,7 @@ describe('a resync (D14)', () => {
     expect(handle.mayGrant()).toBe(true);
   });
 
-  it('S1: counts as an interruption until it is paid, and a commit that is too large does not', async () => {
+  it('G3: counts as an interruption until it is paid, and a commit that is too large does not', async () => {
     await joined();
     test.registry.resyncAll('slot lost');
     expect(test.registry.reconciling()).toBe(1);

@@ -45,7 +45,7 @@ export class AccountStore {
   readonly flows = new FlowTable();
   #live = false;
   #fence: Fence | undefined;
-  /** While hydrating: all commits of the account. While a resync is read: those since it began. */
+  /** While hydrating: all commits of the account. While a resync or an audit reads: those since it began. */
   #pending: Commit[] | undefined;
   #owed: OwedResync | undefined;
   /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
@@ -148,15 +148,36 @@ export class AccountStore {
     for (const xid of this.#owed?.xids ?? []) if (!contains(read.snapshot, xid)) return false;
     const fresh = new AccountState();
     fresh.replaceAll(read.rows);
-    for (const commit of this.#pending ?? []) {
-      if (!contains(read.snapshot, commit.xid)) fresh.apply(changesOf(commit, this.accountId));
-    }
-    const delta = this.state.replaceWith(fresh);
-    this.#pending = undefined;
+    this.bringUpToDate(fresh, read.snapshot);
     this.#owed = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
-    this.#publish(delta, [], now);
+    this.repair(fresh, now);
     return true;
+  }
+
+  /** Commits kept for the read under way. */
+  get keptCommits(): number {
+    return this.#pending?.length ?? 0;
+  }
+
+  /** The read under way, begun with `beginResync`, is not merged. */
+  endRead(): void {
+    if (this.#live) this.#pending = undefined;
+  }
+
+  /** Gives a state made from a read under way the kept commits that the read's snapshot lacks; they are not kept on. */
+  bringUpToDate(fresh: AccountState, snapshot: XidSnapshot): void {
+    for (const commit of this.#pending?.splice(0) ?? []) {
+      if (!contains(snapshot, commit.xid)) fresh.apply(changesOf(commit, this.accountId));
+    }
+  }
+
+  /** Takes over what differs from a state that is known to be right at this position, as one step. Ends the read. */
+  repair(fresh: AccountState, now: EpochMs): StateDelta {
+    const delta = this.state.replaceWith(fresh);
+    this.#pending = undefined;
+    this.#publish(delta, [], now);
+    return delta;
   }
 
   /** A client connected again: its newer facts decide from now on (D13). */

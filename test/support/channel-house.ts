@@ -255,6 +255,8 @@ const UNCOUNTED: Metrics = {
   commitApplied: ignore,
   replicationLag: ignore,
   slot: ignore,
+  storeDrifted: ignore,
+  storeAudited: ignore,
   replicationState: ignore,
   changeLogBacklog: ignore,
   rowUnreadable: ignore,

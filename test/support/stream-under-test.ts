@@ -119,6 +119,7 @@ const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
   ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, queried: IGNORED, slot: IGNORED },
+  ...{ storeDrifted: IGNORED, storeAudited: IGNORED },
 };
 
 export interface StreamSetup {

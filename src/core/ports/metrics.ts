@@ -1,3 +1,4 @@
+import type { AccountTable } from '../model/rows.js';
 import type { SlotStatus } from './slot-status.js';
 
 /** Counting without knowing who collects. Label values come from closed sets; ids and free text go to logs only. */
@@ -8,6 +9,9 @@ export interface Metrics {
   slot(status: SlotStatus): void;
   changeLogBacklog(entries: number): void;
   rowUnreadable(table: string): void;
+  /** A store differed from the database in so many rows of a table: a defect. */
+  storeDrifted(table: AccountTable, rows: number): void;
+  storeAudited(outcome: 'equal' | 'drifted' | 'abandoned'): void;
   channelOpened(role: PeerRole): void;
   channelClosed(role: PeerRole, why: string): void;
   pushed(role: PeerRole, event: string): void;
