@@ -192,6 +192,7 @@ function replicationSetup(
       messagePrefix: config.publicationPrefix,
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       staleAfterMs: config.staleAfterMs,
+      maxLagMs: config.maxLagSeconds * 1_000,
       maxPendingBytes: config.maxPendingBytes,
       maxTxChanges: config.maxTxChanges,
       maxTxBytes: config.maxTxBytes,

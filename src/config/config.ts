@@ -31,6 +31,8 @@ export interface Config {
   readonly heartbeatIntervalMs: number;
   /** STALE_AFTER_MS. Without such a proof for this long no flow is authorized (D14). Default 30000. */
   readonly staleAfterMs: number;
+  /** MAX_LAG_SECONDS. A stream that is behind for longer is begun anew and every account is read again. Default 300; above STALE_AFTER_MS. */
+  readonly maxLagSeconds: number;
   /** CHANGE_LOG_RETENTION_DAYS. How long recorded commits are kept; 0 keeps them for ever. Default 30. */
   readonly changeLogRetentionDays: number;
   /** MAX_PENDING_BYTES. Unapplied or unrecorded changes held in memory before reading pauses. Default 134217728; not below MAX_TX_BYTES. */

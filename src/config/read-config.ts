@@ -19,6 +19,7 @@ export function readConfig(env: Environment): Config {
     publicationPrefix: read.identifier('PUBLICATION_PREFIX', 'portcullis'),
     heartbeatIntervalMs: read.positiveInt('HEARTBEAT_INTERVAL_MS', 5_000),
     staleAfterMs: read.positiveInt('STALE_AFTER_MS', 30_000),
+    maxLagSeconds: read.positiveInt('MAX_LAG_SECONDS', 300),
     changeLogRetentionDays: read.integer('CHANGE_LOG_RETENTION_DAYS', 30, { min: 0, max: 36_500 }),
     maxPendingBytes: read.positiveInt('MAX_PENDING_BYTES', 128 * MIB),
     maxTxChanges: read.positiveInt('MAX_TX_CHANGES', 50_000),
@@ -79,6 +80,9 @@ function variableOf(feature: Feature): string {
 function checkTogether(config: Config, read: EnvironmentReader): void {
   if (config.heartbeatIntervalMs >= config.staleAfterMs) {
     read.fault('HEARTBEAT_INTERVAL_MS', 'must be below STALE_AFTER_MS, or the stream is stale between two heartbeats');
+  }
+  if (config.maxLagSeconds * 1_000 <= config.staleAfterMs) {
+    read.fault('MAX_LAG_SECONDS', 'must be above STALE_AFTER_MS, or a backlog is abandoned before it is stale');
   }
   if (config.maxPendingBytes < config.maxTxBytes) {
     read.fault(

@@ -7,7 +7,7 @@ import type { Database } from './open-database.js';
 export function slotState(database: Database, slot: string): Promise<SlotFacts | undefined> {
   return database.ask('slot-state', async (db) => {
     const { rows } = await sql<SlotFacts>`
-      SELECT s.active_pid AS "activePid", s.wal_status AS "walStatus", s.safe_wal_size::float8 AS "safeWalBytes",
+      SELECT s.active_pid AS "activePid", s.confirmed_flush_lsn IS NOT NULL AS "isMade", s.wal_status AS "walStatus", s.safe_wal_size::float8 AS "safeWalBytes",
         greatest(coalesce(pg_wal_lsn_diff(log.ends_at, s.restart_lsn), 0), 0)::float8 AS "retainedBytes",
         greatest(coalesce(pg_wal_lsn_diff(log.ends_at, s.confirmed_flush_lsn), 0), 0)::float8 AS "lagBytes",
         to_jsonb(s) ->> 'invalidation_reason' AS invalidation,

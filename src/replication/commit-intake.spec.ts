@@ -50,7 +50,12 @@ beforeEach(() => {
       sink,
       recorder: recorder as never,
       acknowledger,
-      heartbeat: { passed: () => undefined, seen: () => handed.push('heartbeat') } as never,
+      heartbeat: {
+        passed: () => undefined,
+        handed: () => undefined,
+        keepalive: () => undefined,
+        seen: () => handed.push('heartbeat'),
+      } as never,
       xids: new XidEpoch(),
       limits: { maxChanges: 1_000, maxBytes: 1_000_000 },
       clock,

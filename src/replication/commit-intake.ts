@@ -110,6 +110,7 @@ export class CommitIntake {
       bytes: 0,
       deliver: () => {
         this.#pass(position);
+        this.with_.heartbeat.keepalive(position);
       },
     });
   }
@@ -139,7 +140,7 @@ export class CommitIntake {
       this.#sinkFailed(commit.position, error);
     }
     recorder.record(assembled);
-    heartbeat.passed(commit.position);
+    heartbeat.handed(commit.position, commit.committedAt);
     metrics.commitApplied(commit.changeCount, decodeMs, scheduler.elapsedMs() - startedAt);
   }
 

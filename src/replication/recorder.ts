@@ -46,6 +46,8 @@ export class Recorder {
   #recorded: Position = 0n;
   #backlogBytes = 0;
   #backlogEntries = 0;
+  /** Counts the backlogs that were dropped: an append that belongs to one of them advances nothing. */
+  #generation = 0;
   #isRunning = false;
   #finished: Promise<void> = Promise.resolve();
   #isStopped = false;
@@ -101,14 +103,21 @@ export class Recorder {
 
   /** Another branch of history has begun: what waits belongs to the lost one, and its positions will be used again. */
   async abandon(): Promise<void> {
-    const lost = this.#backlogEntries;
     this.stop();
     await this.#finished;
-    this.#queue = [];
+    this.dropBacklog();
     this.#recorded = 0n;
+    this.#isStopped = false;
+  }
+
+  /** What waits is not recorded any more. Does not wait for an append under way, which may hang and may still succeed. */
+  dropBacklog(): void {
+    const lost = this.#backlogEntries;
+    this.#queue = [];
     this.#backlogBytes = 0;
     this.#backlogEntries = 0;
-    this.#isStopped = false;
+    this.#generation += 1;
+    this.with_.metrics.changeLogBacklog(0);
     if (lost > 0) this.with_.log.warn('recorder.backlog-abandoned', { entries: lost });
   }
 
@@ -122,10 +131,11 @@ export class Recorder {
     await this.#linger();
     while (this.#queue.length > 0 && !this.#isStopped) {
       const batch = nextBatch(this.#queue);
+      const generation = this.#generation;
       try {
         if (batch.entries.length > 0) await this.with_.changeLog.append(batch.entries);
         this.#backOff.succeeded();
-        this.#advance(batch);
+        if (generation === this.#generation) this.#advance(batch);
       } catch (error) {
         this.#report(error);
         await this.#backOff.wait();

@@ -24,7 +24,7 @@ import {
   readServerIdentity,
   type ServerIdentity,
 } from './server-identity.js';
-import type { Slot } from './slot.js';
+import type { Slot, SlotMade } from './slot.js';
 import { StreamSession } from './stream-session.js';
 import type { XidEpoch } from './xid-epoch.js';
 
@@ -88,9 +88,11 @@ export class ReplicationStream {
   #session: StreamSession | undefined;
   #streamingSince: EpochMs = 0;
   #server: ServerIdentity | undefined;
+  #backend: Backend | undefined;
   #former: Backend | undefined;
   #publications: PublicationIdentity | undefined;
-  #mustReplaceSlot = false;
+  /** Why the slot that is there must not be used again. */
+  #replaceSlot: SlotMade | undefined;
   #malformed = { count: 0, at: 0n as Position };
 
   constructor(
@@ -108,9 +110,9 @@ export class ReplicationStream {
     return this.with_.slot.startSnapshot;
   }
 
-  /** The server process that streams to us; undefined while none does. */
+  /** The server process of the present connection, streaming or not; undefined without one. */
   get backendPid(): number | undefined {
-    return this.#session && this.#server && Number(this.#server.backend.pid);
+    return this.#backend && Number(this.#backend.pid);
   }
 
   start(): void {
@@ -145,7 +147,7 @@ export class ReplicationStream {
     this.with_.xids.observe(beat.xmax);
     const known = this.#publications;
     if (!known || beat.begunAt <= known.readAt || beat.publications === known.identity) return;
-    this.#mustReplaceSlot = true;
+    this.#replaceSlot = 'publication-replaced';
     this.#publications = undefined;
     this.#connection?.destroy(new Error('a publication was dropped or made again'));
   }
@@ -154,6 +156,24 @@ export class ReplicationStream {
   slotSeen({ state }: SlotStatus, begunAt: EpochMs): void {
     if ((state !== 'lost' && state !== 'missing') || !this.#session || begunAt <= this.#streamingSince) return;
     this.#connection?.destroy(new Error(`the slot is ${state}`));
+  }
+
+  /** How long the present connection has been streaming; undefined while none does. */
+  get streamingForMs(): number | undefined {
+    return this.#session && this.with_.clock.now() - this.#streamingSince;
+  }
+
+  askForKeepalive(): void {
+    this.#session?.askForKeepalive();
+  }
+
+  /** What the slot still holds is not worth working off: a new one begins at the end of the log (D14). */
+  abandonBacklog(): void {
+    const { slot, log, heartbeat, acknowledger } = this.with_;
+    const lsn = formatPosition(acknowledger.acknowledgedPosition());
+    log.error('replication.backlog-abandoned', { slot: slot.name, behindMs: heartbeat.proofAgeMs(), lsn });
+    this.#replaceSlot = 'backlog-abandoned';
+    this.#connection?.destroy(new Error('the stream is too far behind'));
   }
 
   async #run(): Promise<void> {
@@ -199,6 +219,7 @@ export class ReplicationStream {
       throw error;
     } finally {
       this.#session = undefined;
+      this.#backend = undefined;
       connection.destroy();
     }
   }
@@ -208,19 +229,32 @@ export class ReplicationStream {
     const server = await readServerIdentity(connection);
     if (server.isStandby)
       throw new Error('the database is a standby: its snapshots cannot be fenced (events.md B.3.7)');
+    this.#backend = server.backend;
     await this.#enter(server);
 
     const outcome = await reconcilePublications();
     const readAt = clock.now();
     const identity = await readPublications(connection, this.options.publications);
     const wasReplaced = this.#publications !== undefined && this.#publications.identity !== identity;
-    const prepared = await slot.prepare(connection, this.#mustReplaceSlot || wasReplaced || outcome === 'created');
-    this.#mustReplaceSlot = false;
+    const replaceBecause =
+      this.#replaceSlot ?? (wasReplaced || outcome === 'created' ? 'publication-replaced' : undefined);
+    const prepared = await slot.prepare(connection, replaceBecause);
+    if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
+    this.#replaceSlot = undefined;
     this.#publications = { identity, readAt };
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`);
     else if (outcome !== 'unchanged') sink.resyncAll('publications were altered');
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
+  }
+
+  /**
+   * What waits to be recorded may be what keeps the socket paused, and it ends where the gap in `change_log` begins. What
+   * was received is not waited for any more: the new slot starts behind it.
+   */
+  #forgetBacklog(): void {
+    this.with_.recorder.dropBacklog();
+    this.with_.acknowledger.forget();
   }
 
   /**
@@ -263,7 +297,7 @@ export class ReplicationStream {
   #report(error: unknown): void {
     if (error instanceof MalformedWalError) this.#countMalformed();
     // The slot was there a moment ago: the name that is not defined is a publication's, as of some place in the log.
-    if (codeOf(error) === UNDEFINED_OBJECT) this.#mustReplaceSlot = true;
+    if (codeOf(error) === UNDEFINED_OBJECT) this.#replaceSlot ??= 'publication-replaced';
     const fields = { slot: this.with_.slot.name, failures: this.#backOff.failures, error };
     const event = codeOf(error) === SLOT_HELD ? 'replication.slot-held' : 'replication.broken';
     if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error(event, fields);
@@ -274,7 +308,7 @@ export class ReplicationStream {
     const at = this.with_.acknowledger.receivedPosition();
     this.#malformed = { at, count: this.#malformed.at === at ? this.#malformed.count + 1 : 1 };
     if (this.#malformed.count < MALFORMED_LIMIT) return;
-    this.#mustReplaceSlot = true;
+    this.#replaceSlot = 'unreadable';
     this.#malformed = { at, count: 0 };
   }
 }

@@ -11,6 +11,7 @@ import type { Scheduler } from '../core/support/scheduler.js';
 import { Acknowledger } from './acknowledger.js';
 import { CommitIntake } from './commit-intake.js';
 import { Heartbeat, type RunStatement } from './heartbeat.js';
+import { LagLimit } from './lag-limit.js';
 import { Recorder } from './recorder.js';
 import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
 import { Slot } from './slot.js';
@@ -25,6 +26,8 @@ export interface ReplicationOptions {
   readonly messagePrefix: string;
   readonly heartbeatIntervalMs: number;
   readonly staleAfterMs: number;
+  /** A stream further behind begins anew at the end of the log. */
+  readonly maxLagMs: number;
   readonly maxPendingBytes: number;
   readonly maxTxChanges: number;
   readonly maxTxBytes: number;
@@ -66,6 +69,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   const slot = new Slot(options.slot, log);
   const recorder = new Recorder({ changeLog, clock, random, metrics, log });
   const acknowledger = new Acknowledger([() => recorder.recordedPosition(), () => sink.settledPosition()]);
+  const lagLimit = new LagLimit(options);
   const heartbeat = new Heartbeat(
     {
       prefix: `${options.messagePrefix}.hb`,
@@ -78,6 +82,15 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       run: ports.run,
       onBeat: (beat) => {
         stream.beat(beat);
+      },
+      askStream: () => {
+        stream.askForKeepalive();
+      },
+      onTick: () => {
+        const streamingForMs = stream.streamingForMs;
+        if (streamingForMs === undefined) return;
+        const lag = { streamingForMs, proofAgeMs: heartbeat.proofAgeMs(), slot: watch.status?.state };
+        if (lagLimit.isOver(lag)) stream.abandonBacklog();
       },
       clock,
       metrics,
@@ -96,6 +109,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
     {
       readSlot: ports.readSlot,
       ownPid: () => stream.backendPid,
+      isStreaming: () => stream.streamingForMs !== undefined,
       onStatus: (status, begunAt) => {
         stream.slotSeen(status, begunAt);
       },

@@ -6,6 +6,7 @@ import { SlotWatch } from './slot-watch.js';
 
 const READ_BY_US: SlotFacts = {
   walStatus: 'reserved',
+  isMade: true,
   activePid: 17,
   retainedBytes: 4096,
   lagBytes: 128,
@@ -19,7 +20,7 @@ function aWatch() {
   const slot = jest.fn<Metrics['slot']>();
   const log = { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() };
   const answers: { facts: SlotFacts | undefined; error?: Error } = { facts: READ_BY_US };
-  const server: { ownPid: number | undefined } = { ownPid: 17 };
+  const server: { ownPid: number | undefined; isStreaming: boolean } = { ownPid: 17, isStreaming: true };
   const readSlot = jest.fn(async () => {
     if (answers.error) throw answers.error;
     return answers.facts;
@@ -27,7 +28,15 @@ function aWatch() {
   const onStatus = jest.fn();
   const watch = new SlotWatch(
     { slot: 's', intervalMs: 5_000 },
-    { readSlot, ownPid: () => server.ownPid, onStatus, clock, metrics: { slot } as never, log },
+    {
+      readSlot,
+      ownPid: () => server.ownPid,
+      isStreaming: () => server.isStreaming,
+      onStatus,
+      clock,
+      metrics: { slot } as never,
+      log,
+    },
   );
   const settled = async (): Promise<void> => {
     for (let i = 0; i < 10; i += 1) await Promise.resolve();
@@ -53,6 +62,7 @@ describe('SlotWatch', () => {
     ['lost', { ...READ_BY_US, invalidation: 'idle_timeout', activePid: null }],
     ['in-use', { ...READ_BY_US, activePid: 18 }],
     ['missing', undefined],
+    ['missing', { ...READ_BY_US, isMade: false }],
   ])('calls it %s when the server says %j', async (state, facts) => {
     const { watch, slot, sees } = aWatch();
     watch.start();
@@ -111,7 +121,7 @@ describe('SlotWatch', () => {
     expect(watch.problem).toBeUndefined();
     await sees(undefined);
     expect(watch.problem).toBeUndefined();
-    server.ownPid = undefined;
+    server.isStreaming = false;
     expect(watch.problem).toMatch(/no replication slot/);
     await sees({ ...READ_BY_US, activePid: 18 });
     expect(watch.problem).toMatch(/another connection .*18/);

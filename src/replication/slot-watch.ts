@@ -14,8 +14,9 @@ export interface SlotWatchOptions {
 export interface SlotWatchDependencies {
   /** The slot's row; undefined when there is none. On an ordinary connection; settles in finite time. */
   readonly readSlot: () => Promise<SlotFacts | undefined>;
-  /** The server process that streams to us; undefined while none does. */
+  /** The server process that our connection has, streaming or not; undefined without one. */
   readonly ownPid: () => number | undefined;
+  readonly isStreaming: () => boolean;
   /** @param begunAt what was seen is not older */
   readonly onStatus: (status: SlotStatus, begunAt: EpochMs) => void;
   readonly clock: Clock;
@@ -51,7 +52,7 @@ export class SlotWatch {
 
   /** In words for an operator; undefined while the stream reads the slot or nothing is known. */
   get problem(): string | undefined {
-    if (this.#status === undefined || this.with_.ownPid() !== undefined) return undefined;
+    if (this.#status === undefined || this.with_.isStreaming()) return undefined;
     const { state, activePid } = this.#status;
     if (state === 'missing') return 'there is no replication slot; making one waits for every transaction now open';
     if (state === 'lost') return 'the replication slot has lost its log and is being replaced';
@@ -105,14 +106,15 @@ export class SlotWatch {
 
   #report(status: SlotStatus, former: SlotState | undefined): void {
     const fields = { slot: this.options.slot, former, ...status };
-    if (status.state === 'reserved' || status.state === 'extended')
+    const isExpected = former === undefined && status.state === 'missing'; // the very first start
+    if (status.state === 'reserved' || status.state === 'extended' || isExpected)
       this.with_.log.info('replication.slot-state', fields);
     else this.with_.log.warn('replication.slot-state', fields);
   }
 }
 
 function stateOf(facts: SlotFacts | undefined, ours: readonly (number | undefined)[]): SlotState {
-  if (!facts) return 'missing';
+  if (!facts?.isMade) return 'missing';
   if (facts.walStatus === 'lost' || facts.invalidation !== null) return 'lost';
   if (facts.activePid !== null && !ours.includes(facts.activePid)) return 'in-use';
   return facts.walStatus === 'extended' || facts.walStatus === 'unreserved' ? facts.walStatus : 'reserved';

@@ -11,9 +11,12 @@ class SlotUnusableError extends PortalError {
   readonly reaction = 'retry-later';
 }
 
+/** Why a slot had to be made. */
+export type SlotMade = 'absent' | 'lost' | 'publication-replaced' | 'unreadable' | 'backlog-abandoned';
+
 export interface PreparedSlot {
   /** Set when it had to be made: what was committed before its position and not read by us is not in the stream. */
-  readonly madeBecause: 'absent' | 'lost' | 'publication-replaced' | undefined;
+  readonly madeBecause: SlotMade | undefined;
   readonly confirmed: Position;
 }
 
@@ -58,15 +61,15 @@ export class Slot {
   }
 
   /** Leaves the slot ready, or throws: SlotUnusableError, or the server's error (55006: held, ask again later). */
-  async prepare(connection: ReplicationConnection, wasPublicationReplaced: boolean): Promise<PreparedSlot> {
+  async prepare(connection: ReplicationConnection, replaceBecause: SlotMade | undefined): Promise<PreparedSlot> {
     const stored = await this.#read(connection);
     if (!stored) return { madeBecause: 'absent', confirmed: await this.#make(connection) };
     if (stored.plugin !== 'pgoutput' || !stored.isOurDatabase) {
       throw new SlotUnusableError(`replication slot "${this.name}" belongs to another database or output plugin`);
     }
-    if (!stored.isLost && !wasPublicationReplaced) return { madeBecause: undefined, confirmed: stored.confirmed };
+    const madeBecause = stored.isLost ? 'lost' : replaceBecause;
+    if (madeBecause === undefined) return { madeBecause, confirmed: stored.confirmed };
 
-    const madeBecause = stored.isLost ? 'lost' : 'publication-replaced';
     await connection.ask(`DROP_REPLICATION_SLOT "${this.name}"`);
     const confirmed = await this.#make(connection);
     const fields = { slot: this.name, why: madeBecause, from: formatPosition(stored.confirmed) };

@@ -49,7 +49,9 @@ interface KnownTable {
 export class TransactionAssembler {
   readonly #tables = new Map<number, KnownTable>();
   readonly #tablesWithMissingColumns = new Set<StreamTable>();
-  #columnsReturned = false;
+  /** Types of each table's columns when it was described last, over all connections. */
+  readonly #types = new Map<StreamTable, string>();
+  #mustReadAgain = false;
   #open: OpenTransaction | undefined;
 
   constructor(
@@ -101,13 +103,16 @@ export class TransactionAssembler {
     const open = this.#mustBeOpen();
     if (open.commitLsn !== message.commitLsn)
       throw new MalformedWalError('a commit that is not of the open transaction');
-    if (this.#columnsReturned) open.oweResync('all');
-    this.#columnsReturned = false;
+    if (this.#mustReadAgain) open.oweResync('all');
+    this.#mustReadAgain = false;
     this.#open = undefined;
     return open.finish(message.position);
   }
 
-  /** Columns added with a default make no row events, so rows read while one was missing are read again, once. */
+  /**
+   * Columns added with a default, and columns that get another type, make no row events: rows read while one was missing
+   * or printed otherwise are read again, once.
+   */
   #describe(relation: Relation): undefined {
     if (relation.namespace !== STREAM_SCHEMA || !isStreamTable(relation.name)) {
       this.#tables.delete(relation.oid);
@@ -121,7 +126,16 @@ export class TransactionAssembler {
     this.#tables.set(relation.oid, { name, accountColumn: accountColumn(name), accountIsKey, missing });
 
     if (missing.length > 0) this.#tablesWithMissingColumns.add(name);
-    else if (this.#tablesWithMissingColumns.delete(name)) this.#columnsReturned = true;
+    else if (this.#tablesWithMissingColumns.delete(name)) this.#mustReadAgain = true;
+
+    const types = neededColumns(name).map((column) => columns.get(column)?.typeOid);
+    if (missing.length === 0) this.#compareTypes(name, types.join());
+  }
+
+  #compareTypes(table: StreamTable, types: string): void {
+    const known = this.#types.get(table);
+    this.#types.set(table, types);
+    if (known !== undefined && known !== types) this.#mustReadAgain = true;
   }
 
   #row(message: RowMessage, bytes: number): undefined {

@@ -11,6 +11,7 @@ import type { LogFields, Logger } from '../../src/core/support/logger.js';
 import { type Database, openDatabase } from '../../src/db/open-database.js';
 import { reconcilePublications } from '../../src/db/publications.js';
 import { slotState } from '../../src/db/slot-state.js';
+import type { RunStatement } from '../../src/replication/heartbeat.js';
 import { buildReplication, type Replication, type ReplicationOptions } from '../../src/replication/replication.js';
 import type { PublicationsOutcome } from '../../src/replication/replication-stream.js';
 import { SystemClock } from '../../src/system/system-clock.js';
@@ -127,6 +128,7 @@ export interface StreamSetup {
   readonly sink?: RecordingSink;
   readonly changeLog?: ChangeLog;
   readonly clock?: Clock;
+  readonly run?: RunStatement;
   readonly reconcile?: () => Promise<PublicationsOutcome>;
 }
 
@@ -152,6 +154,7 @@ export class StreamUnderTest {
         messagePrefix: 'portcullis',
         heartbeatIntervalMs: 200,
         staleAfterMs: 30_000,
+        maxLagMs: 300_000,
         maxPendingBytes: 64 * 1024 * 1024,
         maxTxChanges: 50_000,
         maxTxBytes: 64 * 1024 * 1024,
@@ -160,7 +163,7 @@ export class StreamUnderTest {
       {
         sink: this.sink,
         changeLog: setup.changeLog ?? this.memory,
-        run: (sql, values) => runAt(url, sql, values),
+        run: setup.run ?? ((sql, values) => runAt(url, sql, values)),
         readSlot: () => onDatabase(url, (db) => slotState(db, this.slot)),
         reconcilePublications: setup.reconcile ?? (() => reconcile(url)),
         clock: setup.clock ?? new SystemClock(),
@@ -232,7 +235,7 @@ async function onDatabase<Result>(url: string, ask: (database: Database) => Prom
 }
 
 /** On a connection of its own, so that it goes where the stream goes when the address leads elsewhere. */
-async function runAt(url: string, sql: string, values: readonly unknown[]): Promise<Record<string, unknown>[]> {
+export async function runAt(url: string, sql: string, values: readonly unknown[]): Promise<Record<string, unknown>[]> {
   const client = await session({ url });
   try {
     return (await client.query<Record<string, unknown>>(sql, [...values])).rows;

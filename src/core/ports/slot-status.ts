@@ -8,6 +8,8 @@ export type SlotState = (typeof SLOT_STATES)[number];
 export interface SlotFacts {
   /** `reserved`, `extended`, `unreserved` or `lost`. */
   readonly walStatus: string;
+  /** False while it is being made: the server waits for the transactions that were open. */
+  readonly isMade: boolean;
   /** The server process that reads it; null when nobody does. */
   readonly activePid: number | null;
   /** Log the server keeps for it: from its restart position to the end. */
