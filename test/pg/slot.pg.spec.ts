@@ -77,6 +77,33 @@ describe('a slot', () => {
     expect(second.sink.resyncs).toEqual([]);
   });
 
+  it('D10: follows failovers where the server can let it: when it is made, and when an older one is found', async () => {
+    const { rows } = await database.query<{ can: boolean }>(
+      `SELECT current_setting('server_version_num')::int >= 170000 AS can`,
+    );
+    const can = rows[0]?.can ?? false;
+    const followsFailovers = async (slot: string): Promise<boolean> => {
+      const { rows: slots } = await database.query<{ failover: string | null }>(
+        `SELECT to_jsonb(s) ->> 'failover' AS failover FROM pg_replication_slots s WHERE slot_name = $1`,
+        [slot],
+      );
+      return slots[0]?.failover === 'true';
+    };
+    const first = await started();
+    expect(await followsFailovers(first.slot)).toBe(can);
+    await first.stop();
+
+    await database.query('SELECT pg_drop_replication_slot($1)', [first.slot]);
+    await database.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [first.slot]);
+    await insertGroup('kept');
+    expect(await followsFailovers(first.slot)).toBe(false);
+    const second = await started();
+    expect(await followsFailovers(second.slot)).toBe(can);
+    await second.caughtUp();
+    expect(groupNames(second)).toEqual(['kept']);
+    expect(second.sink.resyncs).toEqual([]);
+  });
+
   it('held by another process is waited for, and nobody is thrown out', async () => {
     const holder = await started();
     const waiting = prepared();
