@@ -43,6 +43,7 @@ beforeEach(() => {
   };
   const recorder = {
     record: ({ commit }: AssembledCommit) => handed.push(`recorder ${commit.position}`),
+    recordPart: () => undefined,
     backlogBytes: () => 0,
   };
   intake = new CommitIntake(

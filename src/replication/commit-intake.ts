@@ -50,9 +50,18 @@ export class CommitIntake {
     private readonly with_: IntakeDependencies,
     onIdle: () => void,
   ) {
-    this.#assembler = new TransactionAssembler(with_.limits, with_.xids, (table, why) => {
-      this.#reportUnreadable(table, why);
-    });
+    this.#assembler = new TransactionAssembler(
+      with_.limits,
+      with_.xids,
+      (table, why) => {
+        this.#reportUnreadable(table, why);
+      },
+      (part) => {
+        with_.recorder.recordPart(part);
+      },
+      // A commit record that begins before the end of the last one received is that one's, or an earlier one's.
+      (commitLsn) => commitLsn < this.#received,
+    );
     this.#queue = new DeliveryQueue(with_.clock, with_.scheduler, onIdle);
   }
 

@@ -5,7 +5,12 @@ import type { AccountId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
 import { MalformedWalError } from './malformed-wal-error.js';
-import { type AssembledCommit, OpenTransaction, type TransactionLimits } from './open-transaction.js';
+import {
+  type AssembledCommit,
+  OpenTransaction,
+  type TransactionLimits,
+  type TransactionPart,
+} from './open-transaction.js';
 import { accountColumn, isStreamTable, neededColumns, STREAM_SCHEMA } from './stream-tables.js';
 import type {
   BeginMessage,
@@ -58,6 +63,10 @@ export class TransactionAssembler {
     private readonly limits: TransactionLimits,
     private readonly xids: XidEpoch,
     private readonly onUnreadable: UnreadableListener,
+    /** Takes parts of transactions that are too large to be held. */
+    private readonly onPart: (part: TransactionPart) => void,
+    /** True for a transaction that was received whole, over an earlier connection. */
+    private readonly wasReceived: (commitLsn: Position) => boolean,
   ) {}
 
   get isInTransaction(): boolean {
@@ -96,7 +105,8 @@ export class TransactionAssembler {
   #begin(message: BeginMessage): undefined {
     if (this.#open) throw new MalformedWalError('a transaction begins inside another');
     const { commitLsn, committedAt } = message;
-    this.#open = new OpenTransaction(commitLsn, this.xids.widen(message.xid32), committedAt, this.limits);
+    const spool = this.wasReceived(commitLsn) ? undefined : this.onPart;
+    this.#open = new OpenTransaction(commitLsn, this.xids.widen(message.xid32), committedAt, this.limits, spool);
   }
 
   #commit(message: CommitMessage): AssembledCommit {
