@@ -217,7 +217,7 @@ describe('ACK-1: Recorder', () => {
     recorder.recordPart(part);
     recorder.record({ ...commitOf(20n, 0), isSpooled: true });
     recorder.record(commitOf(30n, 1));
-    expect([recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([8, 80]);
+    expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([8, 80, 60]);
     await lingered();
     await changeLog.letThrough();
     expect([recorder.recordedPosition(), changeLog.calls]).toEqual([10n, ['spool 3']]);
@@ -227,6 +227,6 @@ describe('ACK-1: Recorder', () => {
     expect(recorder.recordedPosition()).toBe(20n);
     await changeLog.letThrough();
     expect(recorder.recordedPosition()).toBe(30n);
-    expect([recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([0, 0]);
+    expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([0, 0, 0]);
   });
 });

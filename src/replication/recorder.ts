@@ -51,6 +51,7 @@ export class Recorder {
   #recorded: Position = 0n;
   #backlogBytes = 0;
   #backlogEntries = 0;
+  #partBytes = 0;
   /** Counts the backlogs that were dropped: an append that belongs to one of them advances nothing. */
   #generation = 0;
   #isRunning = false;
@@ -77,6 +78,7 @@ export class Recorder {
   /** Changes of a transaction that is too large to be held; its commit follows, or it is sent again from its beginning. */
   recordPart(part: TransactionPart): void {
     this.#queue.push({ kind: 'part', part });
+    this.#partBytes += part.bytes;
     this.#grow(part.changes.length, part.bytes);
     this.#start();
   }
@@ -88,6 +90,11 @@ export class Recorder {
 
   backlogBytes(): number {
     return this.#backlogBytes;
+  }
+
+  /** Of the backlog, parts of transactions whose commit has not come. */
+  partBytes(): number {
+    return this.#partBytes;
   }
 
   backlogEntries(): number {
@@ -124,6 +131,7 @@ export class Recorder {
   dropBacklog(): void {
     const lost = this.#backlogEntries;
     this.#queue = [];
+    this.#partBytes = 0;
     this.#backlogBytes = 0;
     this.#backlogEntries = 0;
     this.#generation += 1;
@@ -162,6 +170,7 @@ export class Recorder {
       await changeLog.spool(changes.map(({ accountId, change }) => ({ xid, seq: change.seq, accountId, change })));
       return () => {
         this.#queue.shift();
+        this.#partBytes -= bytes;
         this.#grow(-changes.length, -bytes);
       };
     }
