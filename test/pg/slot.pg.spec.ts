@@ -244,13 +244,17 @@ describe('a slot', () => {
 describe('on servers of its own', () => {
   let servers: OwnServer[];
   let shared: string | undefined;
+  let ownServer: TestDatabase | undefined;
 
   beforeAll(async () => {
     shared = process.env['PORTCULLIS_TEST_POSTGRES_URL'];
     servers = await Promise.all([OwnServer.start(), OwnServer.start()]);
   });
 
-  afterEach(() => {
+  afterEach(async () => {
+    for (const stream of running) await stream.stop();
+    await ownServer?.drop();
+    ownServer = undefined;
     process.env['PORTCULLIS_TEST_POSTGRES_URL'] = shared;
   });
 
@@ -291,11 +295,11 @@ describe('on servers of its own', () => {
   });
 
   it('F6, D10: an operator sees reserved, extended, unreserved and lost; lost under a running stream leads to a new slot', async () => {
-    const own = await startOwnPostgres({
+    const own = (ownServer = await startOwnPostgres({
       wal_level: 'logical',
       max_slot_wal_keep_size: '128MB',
       checkpoint_timeout: '1h',
-    });
+    }));
     const { migrateToLatest } = await import('../../src/db/migrate.js');
     await migrateToLatest(own.url);
     database = own;
@@ -341,8 +345,6 @@ describe('on servers of its own', () => {
     expect(stream.sink.resyncs).toEqual(['replication slot: absent', 'replication slot: lost']);
     expect(groupNames(stream)).toEqual(['held', 'after']);
     expect(stream.log.events('error')).toEqual(['replication.slot-replaced']);
-    await stream.stop();
-    await own.drop();
   });
 
   it('a connection that vanished without a word is followed by a new one, which ends the old backend', async () => {
