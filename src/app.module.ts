@@ -29,6 +29,7 @@ import { PostgresConnects } from './db/postgres-connects.js';
 import { PostgresHydrationReader } from './db/postgres-hydration-reader.js';
 import { publicationNames, reconcilePublications } from './db/publications.js';
 import { runStatement } from './db/run-statement.js';
+import { slotState } from './db/slot-state.js';
 import { HealthModule } from './health/health.module.js';
 import { PrometheusMetrics } from './health/prometheus-metrics.js';
 import { LocalPresence } from './presence/local-presence.js';
@@ -86,7 +87,7 @@ class PortsModule {
   }
 }
 
-function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Provider[] {
+function portProviders({ config, databaseUrl, epoch, clock, random, scheduler, log }: Runtime): Provider[] {
   return [
     { provide: PrometheusMetrics, useFactory: () => new PrometheusMetrics() },
     { provide: METRICS, useExisting: PrometheusMetrics },
@@ -140,7 +141,7 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
         const views = () => modules.get<{ oldestPosition(): bigint | undefined }>(VIEW_BACKLOG, { strict: false });
         return new AccountStoreRegistry(
           {
-            ...{ reader, streams, flowRecords, receipts, clock, metrics, log },
+            ...{ reader, streams, flowRecords, receipts, clock, random, scheduler, metrics, log },
             freshness: {
               // While we drain the stream stands still: nothing new is granted (D40).
               isFresh: () => !drain.isDraining && replication().freshness.isFresh(),
@@ -153,6 +154,7 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
             idleTtlMs: config.storeIdleTtlMs,
             hydrationConcurrency: config.hydrationConcurrency,
             resyncLimitMs: RESYNC_LIMIT_MS,
+            auditIntervalMs: config.auditIntervalSeconds * 1000,
           },
         );
       },
@@ -165,9 +167,16 @@ function portProviders({ config, databaseUrl, epoch, clock, log }: Runtime): Pro
       inject: [AccountStoreRegistry, DrainState, ModuleRef],
       useFactory: (stores: AccountStoreRegistry, drain: DrainState, modules: ModuleRef): Readiness => ({
         problems: () => {
-          const stale = modules.get<Replication>(REPLICATION, { strict: false }).freshness.staleBecause();
-          return [...(drain.isDraining ? ['shutting down'] : []), ...(stale === undefined ? [] : [stale])];
+          const replication = modules.get<Replication>(REPLICATION, { strict: false });
+          const again = stores.reconciling();
+          return [
+            drain.isDraining ? 'shutting down' : undefined,
+            replication.freshness.staleBecause(),
+            replication.slotProblem(),
+            again > 0 ? `${again} accounts are being read again after an interruption of the stream` : undefined,
+          ].filter((problem) => problem !== undefined);
         },
+        slot: () => modules.get<Replication>(REPLICATION, { strict: false }).slotStatus(),
         appliedPosition: () => stores.appliedPosition(),
       }),
     },
@@ -191,6 +200,7 @@ function replicationSetup(
       messagePrefix: config.publicationPrefix,
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       staleAfterMs: config.staleAfterMs,
+      maxLagMs: config.maxLagSeconds * 1_000,
       maxPendingBytes: config.maxPendingBytes,
       maxTxChanges: config.maxTxChanges,
       maxTxBytes: config.maxTxBytes,
@@ -199,6 +209,7 @@ function replicationSetup(
       ...ports,
       ...{ clock, scheduler, random, log },
       run: (text, values) => runStatement(database, 'heartbeat', text, values),
+      readSlot: () => slotState(database, config.replicationSlot),
       reconcilePublications: async () => {
         const changes = await reconcilePublications(database, config.publicationPrefix);
         if (changes.some(({ what }) => what === 'created')) return 'created';

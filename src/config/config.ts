@@ -31,6 +31,8 @@ export interface Config {
   readonly heartbeatIntervalMs: number;
   /** STALE_AFTER_MS. Without such a proof for this long no flow is authorized (D14). Default 30000. */
   readonly staleAfterMs: number;
+  /** MAX_LAG_SECONDS. A stream that is behind for longer is begun anew and every account is read again. Default 300; above STALE_AFTER_MS. */
+  readonly maxLagSeconds: number;
   /** CHANGE_LOG_RETENTION_DAYS. How long recorded commits are kept; 0 keeps them for ever. Default 30. */
   readonly changeLogRetentionDays: number;
   /** MAX_PENDING_BYTES. Unapplied or unrecorded changes held in memory before reading pauses. Default 134217728; not below MAX_TX_BYTES. */
@@ -44,6 +46,9 @@ export interface Config {
   readonly storeIdleTtlMs: number;
   /** HYDRATION_CONCURRENCY. Accounts read from the database at the same time. Default 8. */
   readonly hydrationConcurrency: number;
+
+  /** AUDIT_INTERVAL_SECONDS. Each account in memory is compared with the database about so often; 0: never. Default 600. */
+  readonly auditIntervalSeconds: number;
 
   /** CLIENT_IDLE_MS. A silent client socket is closed. Default 307000, which is the peers' own rhythm. */
   readonly clientIdleMs: number;

@@ -19,12 +19,14 @@ export function readConfig(env: Environment): Config {
     publicationPrefix: read.identifier('PUBLICATION_PREFIX', 'portcullis'),
     heartbeatIntervalMs: read.positiveInt('HEARTBEAT_INTERVAL_MS', 5_000),
     staleAfterMs: read.positiveInt('STALE_AFTER_MS', 30_000),
+    maxLagSeconds: read.positiveInt('MAX_LAG_SECONDS', 300),
     changeLogRetentionDays: read.integer('CHANGE_LOG_RETENTION_DAYS', 30, { min: 0, max: 36_500 }),
     maxPendingBytes: read.positiveInt('MAX_PENDING_BYTES', 128 * MIB),
     maxTxChanges: read.positiveInt('MAX_TX_CHANGES', 50_000),
     maxTxBytes: read.positiveInt('MAX_TX_BYTES', 64 * MIB),
     storeIdleTtlMs: read.positiveInt('STORE_IDLE_TTL_MS', 60_000),
     hydrationConcurrency: read.positiveInt('HYDRATION_CONCURRENCY', 8),
+    auditIntervalSeconds: read.integer('AUDIT_INTERVAL_SECONDS', 600, { min: 0, max: 86_400 }),
     clientIdleMs: read.positiveInt('CLIENT_IDLE_MS', 307_000),
     gatewayIdleMs: read.positiveInt('GATEWAY_IDLE_MS', 37_000),
     relayIdleMs: read.positiveInt('RELAY_IDLE_MS', 41_000),
@@ -80,6 +82,9 @@ function variableOf(feature: Feature): string {
 function checkTogether(config: Config, read: EnvironmentReader): void {
   if (config.heartbeatIntervalMs >= config.staleAfterMs) {
     read.fault('HEARTBEAT_INTERVAL_MS', 'must be below STALE_AFTER_MS, or the stream is stale between two heartbeats');
+  }
+  if (config.maxLagSeconds * 1_000 <= config.staleAfterMs) {
+    read.fault('MAX_LAG_SECONDS', 'must be above STALE_AFTER_MS, or a backlog is abandoned before it is stale');
   }
   if (config.maxPendingBytes < config.maxTxBytes) {
     read.fault(

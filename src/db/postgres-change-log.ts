@@ -1,18 +1,18 @@
 /** The event store: every change of a published table as raw column text (D10). */
 import { sql } from 'kysely';
 import { formatPosition } from '../core/model/position.js';
-import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
+import type { ChangeLog, ChangeLogEntry, SpooledChange, SpooledCommit } from '../core/ports/change-log.js';
 import type { Database } from './open-database.js';
 
 export class PostgresChangeLog implements ChangeLog {
   #epoch: number | undefined;
+  #isSpoolOurs = false;
 
   constructor(private readonly database: Database) {}
 
   /** One statement, the entries as one parameter. Throws when no timeline was entered yet. */
   async append(entries: readonly ChangeLogEntry[]): Promise<void> {
-    const epoch = this.#epoch;
-    if (epoch === undefined) throw new Error('enterTimeline comes before append');
+    const epoch = this.#mustHaveEpoch();
     if (entries.length === 0) return;
     await this.database.ask('append-change-log', (db) =>
       sql`
@@ -23,6 +23,39 @@ export class PostgresChangeLog implements ChangeLog {
           old_row jsonb, new_row jsonb)
         ON CONFLICT DO NOTHING`.execute(db),
     );
+  }
+
+  async spool(changes: readonly SpooledChange[]): Promise<void> {
+    const epoch = this.#mustHaveEpoch();
+    await this.database.inTransaction('spool-changes', async (db) => {
+      // What another process has left was not acknowledged, and comes again. Only who reads the slot gets here.
+      if (!this.#isSpoolOurs) await sql`DELETE FROM change_log_spool`.execute(db);
+      await sql`
+        INSERT INTO change_log_spool (timeline_epoch, xid, seq, account_id, table_name, op, old_row, new_row)
+        SELECT ${epoch}, entry.* FROM json_to_recordset(${JSON.stringify(changes.map(toSpoolColumns))}::json) AS entry (
+          xid bigint, seq int, account_id uuid, table_name text, op text, old_row jsonb, new_row jsonb)
+        ON CONFLICT DO NOTHING`.execute(db);
+    });
+    this.#isSpoolOurs = true;
+  }
+
+  async finishSpool({ position, xid, committedAt }: SpooledCommit): Promise<void> {
+    const epoch = this.#mustHaveEpoch();
+    await this.database.ask('finish-spool', (db) =>
+      sql`
+        WITH spooled AS (
+          DELETE FROM change_log_spool WHERE timeline_epoch = ${epoch} AND xid = ${String(xid)} RETURNING *)
+        INSERT INTO change_log
+          (timeline_epoch, position, seq, xid, committed_at, account_id, table_name, op, old_row, new_row)
+        SELECT timeline_epoch, ${formatPosition(position)}::pg_lsn, seq, xid, ${new Date(committedAt).toISOString()}::timestamptz, account_id, table_name, op,
+          old_row, new_row
+        FROM spooled ON CONFLICT DO NOTHING`.execute(db),
+    );
+  }
+
+  #mustHaveEpoch(): number {
+    if (this.#epoch === undefined) throw new Error('enterTimeline comes first');
+    return this.#epoch;
   }
 
   /** The very first timeline starts epoch 1 and raises nothing. */
@@ -44,12 +77,18 @@ export class PostgresChangeLog implements ChangeLog {
 }
 
 function toColumns(entry: ChangeLogEntry) {
-  const { change } = entry;
   return {
     position: formatPosition(entry.position),
+    committed_at: new Date(entry.committedAt).toISOString(),
+    ...toSpoolColumns(entry),
+  };
+}
+
+function toSpoolColumns(entry: SpooledChange) {
+  const { change } = entry;
+  return {
     seq: entry.seq,
     xid: String(entry.xid),
-    committed_at: new Date(entry.committedAt).toISOString(),
     account_id: entry.accountId,
     table_name: change.kind === 'truncate' ? change.tables.join(',') : change.table,
     op: change.kind,

@@ -35,14 +35,34 @@ export function publicationNames(prefix: string): PublicationNames {
 
 /** Makes both publications exactly what we read. Returns what it changed, in order; empty when nothing was. */
 export function reconcilePublications(database: Database, prefix: string): Promise<readonly PublicationChange[]> {
-  const names = publicationNames(prefix);
+  const wanted = wantedPublications(prefix);
   return database.inTransaction('reconcile-publications', async (db) => {
     await sql`SELECT pg_advisory_xact_lock(hashtext('portcullis reconcile-publications'))`.execute(db);
-    return [
-      ...(await reconcile(db, { name: names.changes, tables: ACCOUNT_TABLES, publish: ALL_ACTIONS })),
-      ...(await reconcile(db, { name: names.flowEdits, tables: ['flows'], publish: EDITS })),
-    ];
+    const changes: PublicationChange[] = [];
+    for (const publication of wanted) changes.push(...(await reconcile(db, publication)));
+    return changes;
   });
+}
+
+/** What `reconcilePublications` would change now. Changes nothing. */
+export function publicationDrift(database: Database, prefix: string): Promise<readonly PublicationChange[]> {
+  return database.inTransaction('publication-drift', async (db) => {
+    const drift: PublicationChange[] = [];
+    for (const wanted of wantedPublications(prefix)) {
+      const stored = await readPublication(db, wanted.name);
+      if (!stored || stored.isForAllTables) drift.push({ publication: wanted.name, what: 'created' });
+      else drift.push(...differences(wanted, stored));
+    }
+    return drift;
+  });
+}
+
+function wantedPublications(prefix: string): readonly WantedPublication[] {
+  const names = publicationNames(prefix);
+  return [
+    { name: names.changes, tables: ACCOUNT_TABLES, publish: ALL_ACTIONS },
+    { name: names.flowEdits, tables: ['flows'], publish: EDITS },
+  ];
 }
 
 const ALL_ACTIONS = ['insert', 'update', 'delete', 'truncate'] as const;

@@ -26,7 +26,7 @@ export class HealthController {
   ready(@Query('applied') applied?: string): Promise<HealthCheckResult> {
     const wanted = applied === undefined ? undefined : parsePosition(applied);
     if (applied !== undefined && wanted === undefined) throw new BadRequestException('applied must be a position X/Y');
-    return this.health.check([() => this.#serving(), () => this.#applied(wanted)]);
+    return this.health.check([() => this.#serving(), () => this.#applied(wanted), () => this.#slot()]);
   }
 
   @Get('metrics')
@@ -46,5 +46,20 @@ export class HealthController {
     const position = this.readiness.appliedPosition();
     const facts = { applied: formatPosition(position) };
     return wanted === undefined || position >= wanted ? indicator.up(facts) : indicator.down(facts);
+  }
+
+  /** For the operator's eyes: whether peers may come is decided by what the slot's state leads to, not by the state. */
+  #slot() {
+    const indicator = this.indicators.check('slot');
+    const slot = this.readiness.slot();
+    if (slot === undefined) return indicator.up({ state: 'unknown' });
+    const { state, retainedBytes, lagBytes, safeWalBytes, invalidation } = slot;
+    return indicator.up({
+      state,
+      retained_bytes: retainedBytes ?? null,
+      lag_bytes: lagBytes ?? null,
+      safe_wal_bytes: safeWalBytes ?? null,
+      invalidation: invalidation ?? null,
+    });
   }
 }

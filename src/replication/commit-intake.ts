@@ -29,6 +29,12 @@ export interface IntakeDependencies {
 }
 
 /**
+ * Parts of a transaction too large for memory that wait to be put aside. More: that memory after all, about seven times as
+ * much as on the wire. Less: the stream stops and goes for each of them.
+ */
+const MAX_PART_BYTES = 4 * 1024 * 1024;
+
+/**
  * Lives as long as the process, over all connections: that is what makes a commit that PostgreSQL sends twice be applied
  * once. After a reconnect the stream starts again at the acknowledged position, which is behind what was received; a
  * commit that ends at or before the last received one is left out. Comparing with the last *applied* one would be wrong:
@@ -50,15 +56,24 @@ export class CommitIntake {
     private readonly with_: IntakeDependencies,
     onIdle: () => void,
   ) {
-    this.#assembler = new TransactionAssembler(with_.limits, with_.xids, (table, why) => {
-      this.#reportUnreadable(table, why);
-    });
+    this.#assembler = new TransactionAssembler(
+      with_.limits,
+      with_.xids,
+      (table, why) => {
+        this.#reportUnreadable(table, why);
+      },
+      (part) => {
+        with_.recorder.recordPart(part);
+      },
+      // A commit record that begins before the end of the last one received is that one's, or an earlier one's.
+      (commitLsn) => commitLsn < this.#received,
+    );
     this.#queue = new DeliveryQueue(with_.clock, with_.scheduler, onIdle);
   }
 
-  /** True while received commits wait for another turn of the event loop. */
+  /** True while received commits wait for another turn of the event loop, or parts of a huge one for the event store. */
   get isBehind(): boolean {
-    return this.#queue.isBehind;
+    return this.#queue.isBehind || this.with_.recorder.partBytes() > MAX_PART_BYTES;
   }
 
   /** What is received and not yet both applied and recorded. */
@@ -110,6 +125,7 @@ export class CommitIntake {
       bytes: 0,
       deliver: () => {
         this.#pass(position);
+        this.with_.heartbeat.keepalive(position);
       },
     });
   }
@@ -139,7 +155,7 @@ export class CommitIntake {
       this.#sinkFailed(commit.position, error);
     }
     recorder.record(assembled);
-    heartbeat.passed(commit.position);
+    heartbeat.handed(commit.position, commit.committedAt);
     metrics.commitApplied(commit.changeCount, decodeMs, scheduler.elapsedMs() - startedAt);
   }
 

@@ -7,17 +7,22 @@ function aHeartbeat() {
   const clock = new ManualClock();
   const sent: string[] = [];
   const onBeat = jest.fn();
+  const askStream = jest.fn();
   const replicationLag = jest.fn<Metrics['replicationLag']>();
-  const answer = { error: undefined as Error | undefined };
+  const answer = { error: undefined as Error | undefined, isReadOnly: false, endOfLog: '0/200' };
   const heartbeat = new Heartbeat(
     { prefix: 'p.hb', nodeId: 'node', publications: ['p_changes'], intervalMs: 5_000, staleAfterMs: 30_000 },
     {
-      run: async (_sql, values) => {
+      run: async (sql, values) => {
         if (answer.error) throw answer.error;
+        if (answer.isReadOnly && sql.includes('emit_message')) throw new Error('permission denied');
+        if (answer.isReadOnly) return [{ position: answer.endOfLog, xmax: '77', publications: '1,2' }];
         sent.push(String(values[1]));
         return [{ position: '0/100', xmax: '77', publications: '1,2' }];
       },
       onBeat,
+      askStream,
+      onTick: jest.fn(),
       clock,
       metrics: { replicationLag } as never,
       log: { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() },
@@ -30,7 +35,7 @@ function aHeartbeat() {
     clock.advance(ms);
     await settled();
   };
-  return { clock, heartbeat, sent, onBeat, replicationLag, answer, settled, advance };
+  return { clock, heartbeat, sent, onBeat, askStream, replicationLag, answer, settled, advance };
 }
 
 describe('Heartbeat', () => {
@@ -115,5 +120,80 @@ describe('Heartbeat', () => {
     expect(heartbeat.isFresh()).toBe(false);
     heartbeat.seen('p.hb', 'node 2');
     expect(heartbeat.isFresh()).toBe(true);
+  });
+
+  it('D14: without the right to write messages, is fresh while the stream passes the end of the log as it was', async () => {
+    const { heartbeat, answer, onBeat, advance, settled } = aHeartbeat();
+    answer.isReadOnly = true;
+    heartbeat.start();
+    await settled();
+    heartbeat.passed(0x1ffn);
+    expect(heartbeat.isFresh()).toBe(false);
+    heartbeat.passed(0x200n);
+    expect(heartbeat.isFresh()).toBe(true);
+    expect(onBeat).toHaveBeenLastCalledWith(expect.objectContaining({ walPosition: 0x200n }));
+    answer.endOfLog = '0/300';
+    await advance(30_001);
+    expect(heartbeat.staleBecause()).toMatch(/30 s ago/);
+    heartbeat.handed(0x300n, 0);
+    expect(heartbeat.isFresh()).toBe(true);
+  });
+
+  it('D14: on a server where nothing happens the end of the log was passed before it was asked', async () => {
+    const { heartbeat, answer, settled } = aHeartbeat();
+    answer.isReadOnly = true;
+    heartbeat.passed(0x200n);
+    heartbeat.start();
+    await settled();
+    expect(heartbeat.isFresh()).toBe(true);
+  });
+
+  describe('D14: when nothing can be asked', () => {
+    async function silenced() {
+      const beating = aHeartbeat();
+      beating.heartbeat.start();
+      await beating.settled();
+      beating.heartbeat.seen('p.hb', 'node 1');
+      beating.answer.error = new Error('no connection');
+      await beating.advance(29_000);
+      return beating;
+    }
+
+    it('a keepalive that was asked for proves freshness, as of the asking', async () => {
+      const { heartbeat, askStream, advance } = await silenced();
+      expect(askStream).toHaveBeenCalled();
+      heartbeat.keepalive(0x100n);
+      await advance(1_001);
+      expect(heartbeat.isFresh()).toBe(true);
+      await advance(30_000);
+      expect(heartbeat.isFresh()).toBe(false);
+    });
+
+    it('one that is behind what is known of the log proves nothing', async () => {
+      const { heartbeat, advance } = await silenced();
+      heartbeat.keepalive(0xffn);
+      await advance(1_001);
+      expect(heartbeat.isFresh()).toBe(false);
+    });
+
+    it('one that follows old commits proves nothing: the server is working off a backlog', async () => {
+      const { heartbeat, clock, advance } = await silenced();
+      heartbeat.handed(0x180n, clock.now() - 30_001);
+      heartbeat.keepalive(0x180n);
+      await advance(1_001);
+      expect(heartbeat.isFresh()).toBe(false);
+      heartbeat.handed(0x190n, clock.now() - 10);
+      heartbeat.keepalive(0x190n);
+      expect(heartbeat.isFresh()).toBe(true);
+    });
+
+    it('once messages can be written again, only they count', async () => {
+      const { heartbeat, answer, askStream, advance } = await silenced();
+      answer.error = undefined;
+      askStream.mockClear();
+      await advance(5_000);
+      heartbeat.keepalive(0x100n);
+      expect([heartbeat.isFresh(), askStream.mock.calls.length]).toEqual([false, 0]);
+    });
   });
 });

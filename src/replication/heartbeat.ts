@@ -41,9 +41,19 @@ export type RunStatement = (
 export interface HeartbeatDependencies {
   readonly run: RunStatement;
   readonly onBeat: (beat: Beat) => void;
+  /** Asks the server, over the stream itself, for a keepalive. Does nothing while there is no stream. */
+  readonly askStream: () => void;
+  /** Runs once in each interval. */
+  readonly onTick: () => void;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
+}
+
+interface Unseen {
+  readonly begunAt: EpochMs;
+  /** Set when no message could be written: the stream proves as much by passing the end of the log as it was then. */
+  readonly endOfLog: Position | undefined;
 }
 
 /** Shorter writes more log for nothing; longer delays every start by so much. */
@@ -56,17 +66,27 @@ const REMEMBERED_BEATS = 720;
  * commit time of a row would do as well only if the database's clock were right. Seeing a message proves that everything
  * committed before it was written has been handed on, so the age of that proof is counted from the writing.
  *
+ * When the message cannot be written (no privilege, no connection to be had) there are two weaker proofs, tried in turn.
+ * Where the end of the log can still be asked: the stream has passed it. Where nothing can be asked: a keepalive, which
+ * the server sends on demand and in order behind all it has sent before. It says how far the server has read its log, not
+ * where the log ends; so it counts only when it is not behind what we know of the end, and when the commits before it, if
+ * there are any, are recent ones: a server that works off a backlog sends old ones.
+ *
  * Not transactional, so it needs no transaction id and waits for no synchronous standby; the server's log writer flushes
  * it, and the walsender sends it, up to about 0.2 s later on an idle server.
  */
 export class Heartbeat implements Freshness {
   /** When each unseen message was written, by its number, oldest first. */
-  readonly #unseen = new Map<number, EpochMs>();
+  readonly #unseen = new Map<number, Unseen>();
   #nextSeq = 1;
   #provenAt: EpochMs | undefined;
   #lagMs = 0;
   #walPosition: Position = 0n;
   #streamPosition: Position = 0n;
+  /** Time of the last commit handed on since the last keepalive. */
+  #lastCommitAt: EpochMs | undefined;
+  /** A keepalive was asked for, since nothing better is to be had. */
+  #askedStreamAt: EpochMs | undefined;
   #isWriting = false;
   #isFailing = false;
   #cancel: (() => void) | undefined;
@@ -92,17 +112,39 @@ export class Heartbeat implements Freshness {
     const [nodeId, seqText] = content.split(' ');
     if (prefix !== this.options.prefix || nodeId !== this.options.nodeId) return;
     const seq = Number(seqText);
-    const writtenAt = this.#unseen.get(seq);
-    if (writtenAt === undefined) return;
+    const unseen = this.#unseen.get(seq);
+    if (unseen === undefined) return;
     for (const older of this.#unseen.keys()) if (older <= seq) this.#unseen.delete(older);
-    this.#provenAt = writtenAt;
-    this.#lagMs = Math.max(0, this.with_.clock.now() - writtenAt);
-    this.#report();
+    this.#prove(unseen.begunAt);
+  }
+
+  /** A commit was handed on. */
+  handed(position: Position, committedAt: EpochMs): void {
+    this.#lastCommitAt = committedAt;
+    this.passed(position);
+  }
+
+  /** The server has told all that it has read of its log. */
+  keepalive(position: Position): void {
+    this.passed(position);
+    const lastCommitAt = this.#lastCommitAt;
+    this.#lastCommitAt = undefined;
+    if (this.#askedStreamAt === undefined || position < this.#walPosition) return;
+    const isOld = (at: EpochMs): boolean => at < this.with_.clock.now() - this.options.staleAfterMs;
+    if (lastCommitAt !== undefined && isOld(lastCommitAt)) return;
+    const askedAt = this.#askedStreamAt;
+    this.#askedStreamAt = undefined;
+    this.#prove(askedAt);
   }
 
   /** The stream has handed on everything up to here. */
   passed(position: Position): void {
     if (position > this.#streamPosition) this.#streamPosition = position;
+    for (const [seq, { begunAt, endOfLog }] of this.#unseen) {
+      if (endOfLog === undefined || position < endOfLog) continue;
+      this.#unseen.delete(seq);
+      this.#prove(begunAt);
+    }
   }
 
   /** Positions of another branch of history mean nothing, nor do the beats written there. */
@@ -111,6 +153,13 @@ export class Heartbeat implements Freshness {
     this.#provenAt = undefined;
     this.#streamPosition = 0n;
     this.#walPosition = 0n;
+    this.#lastCommitAt = undefined;
+    this.#askedStreamAt = undefined;
+  }
+
+  /** Age of the last proof; undefined before the first. */
+  proofAgeMs(): number | undefined {
+    return this.#provenAt === undefined ? undefined : this.with_.clock.now() - this.#provenAt;
   }
 
   isFresh(): boolean {
@@ -118,8 +167,8 @@ export class Heartbeat implements Freshness {
   }
 
   staleBecause(): string | undefined {
-    if (this.#provenAt === undefined) return 'no heartbeat has come through the replication stream yet';
-    const ageMs = this.with_.clock.now() - this.#provenAt;
+    const ageMs = this.proofAgeMs();
+    if (ageMs === undefined) return 'no heartbeat has come through the replication stream yet';
     if (ageMs <= this.options.staleAfterMs) return undefined;
     return `the last heartbeat that came through the replication stream was written ${Math.round(ageMs / 1000)} s ago`;
   }
@@ -132,6 +181,7 @@ export class Heartbeat implements Freshness {
       this.#tick();
     });
     this.#report();
+    this.with_.onTick();
     if (!this.#isWriting) void this.#beat();
   }
 
@@ -141,23 +191,44 @@ export class Heartbeat implements Freshness {
     this.#isWriting = true;
     this.#remember(seq); // before the statement: the stream may be quicker than its answer
     try {
-      const beat = await this.#write(seq);
+      this.#learn(await this.#write(seq));
       this.#isFailing = false;
-      this.#walPosition = beat.walPosition;
-      if (this.#cancel) this.with_.onBeat(beat);
+      this.#askedStreamAt = undefined;
     } catch (error) {
       this.#unseen.delete(seq);
       if (!this.#isFailing) this.with_.log.warn('replication.heartbeat-failed', { error });
       this.#isFailing = true;
+      await this.#proveOtherwise(seq);
     } finally {
       this.#isWriting = false;
     }
   }
 
-  async #write(seq: number): Promise<Beat> {
+  async #proveOtherwise(seq: number): Promise<void> {
+    try {
+      const beat = await this.#ask(END_SQL, [[...this.options.publications]]);
+      this.#learn(beat);
+      this.#unseen.set(seq, { begunAt: beat.begunAt, endOfLog: beat.walPosition });
+      this.passed(this.#streamPosition); // an idle server has nothing more to send
+    } catch {
+      this.#askedStreamAt = this.with_.clock.now();
+      this.with_.askStream();
+    }
+  }
+
+  #learn(beat: Beat): void {
+    this.#walPosition = beat.walPosition;
+    if (this.#cancel) this.with_.onBeat(beat);
+  }
+
+  #write(seq: number): Promise<Beat> {
     const { prefix, nodeId, publications } = this.options;
+    return this.#ask(BEAT_SQL, [prefix, `${nodeId} ${seq}`, [...publications]]);
+  }
+
+  async #ask(statement: string, values: readonly unknown[]): Promise<Beat> {
     const begunAt = this.with_.clock.now();
-    const [row] = await this.with_.run(BEAT_SQL, [prefix, `${nodeId} ${seq}`, [...publications]]);
+    const [row] = await this.with_.run(statement, values);
     return {
       begunAt,
       walPosition: parsePosition(String(row?.['position'])) ?? 0n,
@@ -167,16 +238,22 @@ export class Heartbeat implements Freshness {
   }
 
   #remember(seq: number): void {
-    this.#unseen.set(seq, this.with_.clock.now());
+    this.#unseen.set(seq, { begunAt: this.with_.clock.now(), endOfLog: undefined });
     if (this.#unseen.size <= REMEMBERED_BEATS) return;
     const [oldest] = this.#unseen.keys();
     if (oldest !== undefined) this.#unseen.delete(oldest);
   }
 
+  #prove(at: EpochMs): void {
+    this.#provenAt = Math.max(at, this.#provenAt ?? at);
+    this.#lagMs = Math.max(0, this.with_.clock.now() - at);
+    this.#report();
+  }
+
   /** While a message is missing, its age is the lag if that is more: the gauge must rise when nothing comes any more. */
   #report(): void {
-    const [waitingSince] = this.#unseen.values();
-    const waitedMs = waitingSince === undefined ? 0 : this.with_.clock.now() - waitingSince;
+    const [oldest] = this.#unseen.values();
+    const waitedMs = oldest === undefined ? 0 : this.with_.clock.now() - oldest.begunAt;
     const behind = this.#walPosition > this.#streamPosition ? this.#walPosition - this.#streamPosition : 0n;
     this.with_.metrics.replicationLag(Number(behind), Math.max(this.#lagMs, waitedMs));
   }
@@ -184,6 +261,14 @@ export class Heartbeat implements Freshness {
 
 /** Text and bytes of a publication list are compared, never read: any change of identity is a change of the text. */
 export const PUBLICATION_IDENTITY = `coalesce(string_agg(oid::text, ',' ORDER BY pubname), '')`;
+
+/**
+ * The flushed end: what is not flushed yet is not in the stream either, and a commit that does not wait for its flush is
+ * flushed within three rounds of the log writer (0.6 s).
+ */
+const END_SQL = `
+  SELECT pg_current_wal_flush_lsn()::text AS position, pg_snapshot_xmax(pg_current_snapshot())::text AS xmax,
+    (SELECT ${PUBLICATION_IDENTITY} FROM pg_publication WHERE pubname = ANY ($1::text[])) AS publications`;
 
 const BEAT_SQL = `
   SELECT pg_logical_emit_message(false, $1, $2)::text AS position,

@@ -2,7 +2,7 @@
  * One transaction between its Begin and its Commit. Nothing of it is visible before the Commit (D12).
  *
  * Past a limit of rows or bytes it lets its rows go and keeps the set of accounts alone, so that no transaction makes
- * memory grow without bound; those accounts are read again (D14). Dropping the rest of the rows but applying the first
+ * memory grow without bound; those accounts are read again (D14). What is to be recorded of it is given out in parts (D10). Dropping the rest of the rows but applying the first
  * ones would be wrong: a policy deleted by a kept row and put back by a dropped one would stay deleted.
  */
 import type { Change, Commit, LogicalMessage, RowChange, StreamTable, TruncateChange } from '../core/changes/commit.js';
@@ -17,10 +17,20 @@ export interface RecordableChange {
   readonly change: Change;
 }
 
+/** Changes of an open transaction that are to be recorded before its commit, since they are not held. */
+export interface TransactionPart {
+  readonly xid: bigint;
+  readonly changes: readonly RecordableChange[];
+  /** Size on the wire. */
+  readonly bytes: number;
+}
+
 /** A commit with what is to be recorded of it: undecodable rows too, our own echoes not (D8a). */
 export interface AssembledCommit {
   readonly commit: Commit;
   readonly recordable: readonly RecordableChange[];
+  /** Its changes were given out in parts. */
+  readonly isSpooled: boolean;
   /** Size on the wire of what is held in memory. */
   readonly heldBytes: number;
 }
@@ -30,10 +40,17 @@ export interface TransactionLimits {
   readonly maxBytes: number;
 }
 
+/** Smaller parts: more statements. Larger: more memory while they wait. */
+const PART_CHANGES = 1_000;
+const PART_BYTES = 1024 * 1024;
+
 export class OpenTransaction {
   #byAccount = new Map<AccountId, Change[]>();
   #global: Change[] = [];
+  /** Past the limit: the part that is being filled. */
   #recordable: RecordableChange[] = [];
+  #partBytes = 0;
+  #isSpooled = false;
   readonly #truncates: TruncateChange[] = [];
   readonly #messages: LogicalMessage[] = [];
   #resync: Set<AccountId> | 'all' = new Set();
@@ -48,6 +65,8 @@ export class OpenTransaction {
     readonly xid: bigint,
     readonly committedAt: EpochMs,
     private readonly limits: TransactionLimits,
+    /** Undefined: it was received before, and nothing of it is recorded again. */
+    private readonly spool: ((part: TransactionPart) => void) | undefined,
   ) {}
 
   /** Counts one row message, before what it says is added. */
@@ -55,30 +74,35 @@ export class OpenTransaction {
     this.#changeCount += 1;
     this.#bytes += bytes;
     const fits = this.#changeCount <= this.limits.maxChanges && this.#bytes <= this.limits.maxBytes;
-    if (!fits && !this.#oversize) this.#letRowsGo();
+    if (!fits && !this.#oversize) this.#letRowsGo(this.#bytes - bytes);
+    if (this.#oversize) this.#partBytes += bytes;
   }
 
   /** @param accountId null: the row belongs to no account. */
   addRow(accountId: AccountId | null, change: Omit<RowChange, 'seq'>, isRecorded: boolean): void {
     const seq = this.#takeSeq();
-    if (this.#oversize) return this.oweResync(accountId ?? 'all');
     const placed: RowChange = { kind: change.kind, table: change.table, seq, old: change.old, new: change.new };
+    if (this.#oversize) {
+      this.oweResync(accountId ?? 'all');
+      if (isRecorded) this.#record({ accountId, change: placed });
+      return;
+    }
     if (accountId === null) this.#global.push(placed);
     else this.#listOf(accountId).push(placed);
-    if (isRecorded) this.#recordable.push({ accountId, change: placed });
+    if (isRecorded) this.#record({ accountId, change: placed });
   }
 
   /** A row that could not be read: recorded as far as it goes, applied by nobody. The caller owes the resync. */
   addUnreadable(accountId: AccountId | null, change: Omit<RowChange, 'seq'>): void {
     const seq = this.#takeSeq();
-    if (!this.#oversize) this.#recordable.push({ accountId, change: { ...change, seq } });
+    this.#record({ accountId, change: { ...change, seq } });
   }
 
   addTruncate(tables: readonly StreamTable[]): void {
     const truncate: TruncateChange = { kind: 'truncate', tables, seq: this.#takeSeq() };
     this.#truncates.push(truncate);
     for (const changes of this.#byAccount.values()) changes.push(truncate);
-    if (!this.#oversize) this.#recordable.push({ accountId: null, change: truncate });
+    this.#record({ accountId: null, change: truncate });
   }
 
   addMessage(message: LogicalMessage, bytes: number): void {
@@ -95,6 +119,7 @@ export class OpenTransaction {
   }
 
   finish(position: Position): AssembledCommit {
+    if (this.#oversize) this.#giveOut();
     return {
       commit: {
         position,
@@ -108,6 +133,7 @@ export class OpenTransaction {
         changeCount: this.#changeCount,
       },
       recordable: this.#recordable,
+      isSpooled: this.#isSpooled,
       heldBytes: (this.#oversize ? 0 : this.#bytes) + Math.min(this.#messageBytes, this.limits.maxBytes),
     };
   }
@@ -121,13 +147,35 @@ export class OpenTransaction {
     return started;
   }
 
-  #letRowsGo(): void {
+  /** @param heldBytes of the rows that are held by now. */
+  #letRowsGo(heldBytes: number): void {
     this.#oversize = true;
     for (const accountId of this.#byAccount.keys()) this.oweResync(accountId);
     if (this.#global.length > 0) this.oweResync('all');
     this.#byAccount = new Map();
     this.#global = [];
+    const held = this.#recordable;
+    const bytesEach = held.length === 0 ? 0 : heldBytes / held.length;
+    for (let from = 0; from < held.length; from += PART_CHANGES) {
+      this.#recordable = held.slice(from, from + PART_CHANGES);
+      this.#partBytes = Math.ceil(this.#recordable.length * bytesEach);
+      this.#giveOut();
+    }
+  }
+
+  #record(recordable: RecordableChange): void {
+    this.#recordable.push(recordable);
+    if (!this.#oversize) return;
+    if (this.#recordable.length >= PART_CHANGES || this.#partBytes >= PART_BYTES) this.#giveOut();
+  }
+
+  #giveOut(): void {
+    if (this.#recordable.length > 0 && this.spool) {
+      this.spool({ xid: this.xid, changes: this.#recordable, bytes: this.#partBytes });
+      this.#isSpooled = true;
+    }
     this.#recordable = [];
+    this.#partBytes = 0;
   }
 
   #takeSeq(): number {

@@ -1,7 +1,7 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import { ManualClock } from '../../test/support/manual-clock.js';
 import type { AccountId } from '../core/model/ids.js';
-import type { ChangeLogEntry } from '../core/ports/change-log.js';
+import type { ChangeLogEntry, SpooledChange, SpooledCommit } from '../core/ports/change-log.js';
 import type { AssembledCommit } from './open-transaction.js';
 import { Recorder } from './recorder.js';
 
@@ -10,6 +10,10 @@ const ACCOUNT = 'account' as AccountId;
 /** A change log whose appends the test lets through or fails, one at a time. */
 class HeldLog {
   readonly written: ChangeLogEntry[] = [];
+  /** What was asked about spooled changes. */
+  readonly calls: string[] = [];
+  /** So many spools fail. */
+  refuses = 0;
   readonly #waiting: { entries: readonly ChangeLogEntry[]; resolve: () => void; reject: (error: Error) => void }[] = [];
 
   get appendsUnderWay(): number {
@@ -18,6 +22,18 @@ class HeldLog {
 
   append(entries: readonly ChangeLogEntry[]): Promise<void> {
     return new Promise((resolve, reject) => this.#waiting.push({ entries, resolve, reject }));
+  }
+
+  async spool(changes: readonly SpooledChange[]): Promise<void> {
+    this.calls.push(`spool ${changes.length}`);
+    if (this.refuses > 0) {
+      this.refuses -= 1;
+      throw new Error('the database is away');
+    }
+  }
+
+  async finishSpool({ position }: SpooledCommit): Promise<void> {
+    this.calls.push(`finish ${position}`);
   }
 
   enterTimeline(): Promise<boolean> {
@@ -50,6 +66,7 @@ function commitOf(position: bigint, rows: number): AssembledCommit {
   return {
     commit: { ...commit, messages: [], resync: new Set(), changeCount: rows },
     recordable,
+    isSpooled: false,
     heldBytes: rows * 10,
   };
 }
@@ -189,5 +206,27 @@ describe('ACK-1: Recorder', () => {
     stopped.recorder.stop();
     await stopped.lingered();
     expect([stopped.changeLog.appendsUnderWay, stopped.clock.pending]).toEqual([0, 0]);
+  });
+
+  it('D10: puts the parts of a commit that is not held aside, in order, and counts it as recorded once they are entries', async () => {
+    const { recorder, changeLog, clock, lingered } = aRecorder();
+    const part = { xid: 1n, changes: commitOf(0n, 3).recordable, bytes: 30 };
+    changeLog.refuses = 1;
+    recorder.record(commitOf(10n, 1));
+    recorder.recordPart(part);
+    recorder.recordPart(part);
+    recorder.record({ ...commitOf(20n, 0), isSpooled: true });
+    recorder.record(commitOf(30n, 1));
+    expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([8, 80, 60]);
+    await lingered();
+    await changeLog.letThrough();
+    expect([recorder.recordedPosition(), changeLog.calls]).toEqual([10n, ['spool 3']]);
+    clock.advance(100);
+    await settled();
+    expect(changeLog.calls).toEqual(['spool 3', 'spool 3', 'spool 3', 'finish 20']);
+    expect(recorder.recordedPosition()).toBe(20n);
+    await changeLog.letThrough();
+    expect(recorder.recordedPosition()).toBe(30n);
+    expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([0, 0, 0]);
   });
 });

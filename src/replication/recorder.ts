@@ -5,7 +5,7 @@ import type { Metrics } from '../core/ports/metrics.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import { BackOff } from './back-off.js';
-import type { AssembledCommit } from './open-transaction.js';
+import type { AssembledCommit, TransactionPart } from './open-transaction.js';
 
 export interface RecorderDependencies {
   readonly changeLog: ChangeLog;
@@ -26,7 +26,11 @@ const LINGER_MS = 5;
 /** So many failures in a row are a person's business: the write-ahead log grows meanwhile. */
 const ALARMING_FAILURES = 5;
 
+/** One item of the queue: a part of a transaction whose commit has not come, or a commit. */
+type Work = { readonly kind: 'part'; readonly part: TransactionPart } | Pending;
+
 interface Pending {
+  readonly kind: 'commit';
   readonly assembled: AssembledCommit;
   /** Changes of it already written. */
   written: number;
@@ -39,13 +43,17 @@ interface Pending {
  * One append at a time, in stream order; what arrives meanwhile makes the next batch. A commit of many rows takes several
  * appends, and its position counts as recorded only after the last: repeating the first ones does nothing (the key is
  * epoch, position, seq). A batch that fails is tried again for as long as it takes; until then nothing after it is
- * recorded, so nothing after it is acknowledged, and PostgreSQL keeps it.
+ * recorded, so nothing after it is acknowledged, and PostgreSQL keeps it. The parts of a commit too large to be held are put
+ * aside as they come, and become entries when its position is known.
  */
 export class Recorder {
-  #queue: Pending[] = [];
+  #queue: Work[] = [];
   #recorded: Position = 0n;
   #backlogBytes = 0;
   #backlogEntries = 0;
+  #partBytes = 0;
+  /** Counts the backlogs that were dropped: an append that belongs to one of them advances nothing. */
+  #generation = 0;
   #isRunning = false;
   #finished: Promise<void> = Promise.resolve();
   #isStopped = false;
@@ -58,14 +66,20 @@ export class Recorder {
 
   /** Returns at once. */
   record(assembled: AssembledCommit): void {
-    if (this.#queue.length === 0 && assembled.recordable.length === 0) {
+    if (this.#queue.length === 0 && assembled.recordable.length === 0 && !assembled.isSpooled) {
       this.#recorded = assembled.commit.position;
       return;
     }
-    this.#queue.push({ assembled, written: 0 });
-    this.#backlogBytes += assembled.heldBytes;
-    this.#backlogEntries += assembled.recordable.length;
-    this.with_.metrics.changeLogBacklog(this.#backlogEntries);
+    this.#queue.push({ kind: 'commit', assembled, written: 0 });
+    this.#grow(assembled.recordable.length, assembled.heldBytes);
+    this.#start();
+  }
+
+  /** Changes of a transaction that is too large to be held; its commit follows, or it is sent again from its beginning. */
+  recordPart(part: TransactionPart): void {
+    this.#queue.push({ kind: 'part', part });
+    this.#partBytes += part.bytes;
+    this.#grow(part.changes.length, part.bytes);
     this.#start();
   }
 
@@ -76,6 +90,11 @@ export class Recorder {
 
   backlogBytes(): number {
     return this.#backlogBytes;
+  }
+
+  /** Of the backlog, parts of transactions whose commit has not come. */
+  partBytes(): number {
+    return this.#partBytes;
   }
 
   backlogEntries(): number {
@@ -101,14 +120,22 @@ export class Recorder {
 
   /** Another branch of history has begun: what waits belongs to the lost one, and its positions will be used again. */
   async abandon(): Promise<void> {
-    const lost = this.#backlogEntries;
     this.stop();
     await this.#finished;
-    this.#queue = [];
+    this.dropBacklog();
     this.#recorded = 0n;
+    this.#isStopped = false;
+  }
+
+  /** What waits is not recorded any more. Does not wait for an append under way, which may hang and may still succeed. */
+  dropBacklog(): void {
+    const lost = this.#backlogEntries;
+    this.#queue = [];
+    this.#partBytes = 0;
     this.#backlogBytes = 0;
     this.#backlogEntries = 0;
-    this.#isStopped = false;
+    this.#generation += 1;
+    this.with_.metrics.changeLogBacklog(0);
     if (lost > 0) this.with_.log.warn('recorder.backlog-abandoned', { entries: lost });
   }
 
@@ -121,17 +148,52 @@ export class Recorder {
   async #run(): Promise<void> {
     await this.#linger();
     while (this.#queue.length > 0 && !this.#isStopped) {
-      const batch = nextBatch(this.#queue);
+      const generation = this.#generation;
       try {
-        if (batch.entries.length > 0) await this.with_.changeLog.append(batch.entries);
+        const advance = await this.#write();
         this.#backOff.succeeded();
-        this.#advance(batch);
+        if (generation === this.#generation) advance();
       } catch (error) {
         this.#report(error);
         await this.#backOff.wait();
       }
     }
     this.#isRunning = false;
+  }
+
+  /** Writes what is first; returns what takes it off the queue. */
+  async #write(): Promise<() => void> {
+    const { changeLog } = this.with_;
+    const [first] = this.#queue;
+    if (first?.kind === 'part') {
+      const { xid, changes, bytes } = first.part;
+      await changeLog.spool(changes.map(({ accountId, change }) => ({ xid, seq: change.seq, accountId, change })));
+      return () => {
+        this.#queue.shift();
+        this.#partBytes -= bytes;
+        this.#grow(-changes.length, -bytes);
+      };
+    }
+    if (first?.assembled.isSpooled) {
+      const { commit, heldBytes } = first.assembled;
+      await changeLog.finishSpool(commit);
+      return () => {
+        this.#queue.shift();
+        this.#recorded = commit.position;
+        this.#grow(0, -heldBytes);
+      };
+    }
+    const batch = nextBatch(this.#queue);
+    if (batch.entries.length > 0) await changeLog.append(batch.entries);
+    return () => {
+      this.#advance(batch);
+    };
+  }
+
+  #grow(entries: number, bytes: number): void {
+    this.#backlogEntries += entries;
+    this.#backlogBytes += bytes;
+    this.with_.metrics.changeLogBacklog(this.#backlogEntries);
   }
 
   #linger(): Promise<void> {
@@ -154,7 +216,7 @@ export class Recorder {
       this.#recorded = pending.assembled.commit.position;
       this.#backlogBytes -= pending.assembled.heldBytes;
     }
-    const firstLeft = this.#queue.findIndex(({ assembled, written }) => written < assembled.recordable.length);
+    const firstLeft = this.#queue.findIndex((work) => work.kind === 'part' || !isWritten(work));
     this.#queue.splice(0, firstLeft < 0 ? batch.parts.length : Math.min(firstLeft, batch.parts.length));
     this.with_.metrics.changeLogBacklog(this.#backlogEntries);
   }
@@ -172,12 +234,18 @@ interface Batch {
   readonly parts: readonly { readonly pending: Pending; readonly count: number }[];
 }
 
-function nextBatch(queue: readonly Pending[]): Batch {
+function isWritten({ assembled, written }: Pending): boolean {
+  return !assembled.isSpooled && written >= assembled.recordable.length;
+}
+
+/** Of the commits before the first one that was given out in parts. */
+function nextBatch(queue: readonly Work[]): Batch {
   const entries: ChangeLogEntry[] = [];
   const parts: { pending: Pending; count: number }[] = [];
   let bytes = 0;
   for (const pending of queue) {
     if (entries.length >= BATCH_ENTRIES || bytes >= BATCH_BYTES) break;
+    if (pending.kind === 'part' || pending.assembled.isSpooled) break;
     const { commit, recordable, heldBytes } = pending.assembled;
     const bytesEach = recordable.length === 0 ? 0 : Math.ceil(heldBytes / recordable.length);
     const room = Math.min(

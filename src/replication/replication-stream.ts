@@ -1,10 +1,12 @@
 /** Keeps one stream of commits flowing from the slot, over connections that break and servers that change (D10, D43). */
 import { formatPosition } from '../core/model/position.js';
 import type { Position } from '../core/model/position.js';
+import type { EpochMs } from '../core/model/time.js';
 import type { ChangeLog } from '../core/ports/change-log.js';
 import type { CommitSink } from '../core/ports/commit-sink.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { SlotStatus } from '../core/ports/slot-status.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Acknowledger } from './acknowledger.js';
@@ -23,7 +25,7 @@ import {
   readServerIdentity,
   type ServerIdentity,
 } from './server-identity.js';
-import type { Slot } from './slot.js';
+import type { Slot, SlotMade } from './slot.js';
 import { StreamSession } from './stream-session.js';
 import type { XidEpoch } from './xid-epoch.js';
 
@@ -50,6 +52,8 @@ export interface StreamDependencies {
   readonly changeLog: ChangeLog;
   /** Makes the publications what they must be; called before each connection streams. */
   readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  /** A connection has begun to stream. */
+  readonly onStreaming: () => void;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
@@ -84,10 +88,13 @@ export class ReplicationStream {
   #isStopping = false;
   #connection: ReplicationConnection | undefined;
   #session: StreamSession | undefined;
+  #streamingSince: EpochMs = 0;
   #server: ServerIdentity | undefined;
+  #backend: Backend | undefined;
   #former: Backend | undefined;
   #publications: PublicationIdentity | undefined;
-  #mustReplaceSlot = false;
+  /** Why the slot that is there must not be used again. */
+  #replaceSlot: SlotMade | undefined;
   #malformed = { count: 0, at: 0n as Position };
 
   constructor(
@@ -103,6 +110,11 @@ export class ReplicationStream {
   /** See `Slot.startSnapshot`. */
   get startSnapshot(): XidSnapshot | undefined {
     return this.with_.slot.startSnapshot;
+  }
+
+  /** The server process of the present connection, streaming or not; undefined without one. */
+  get backendPid(): number | undefined {
+    return this.#backend && Number(this.#backend.pid);
   }
 
   start(): void {
@@ -137,9 +149,33 @@ export class ReplicationStream {
     this.with_.xids.observe(beat.xmax);
     const known = this.#publications;
     if (!known || beat.begunAt <= known.readAt || beat.publications === known.identity) return;
-    this.#mustReplaceSlot = true;
+    this.#replaceSlot = 'publication-replaced';
     this.#publications = undefined;
     this.#connection?.destroy(new Error('a publication was dropped or made again'));
+  }
+
+  /** A slot that is gone brings nothing more, whatever our connection believes: the next one makes a new slot. */
+  slotSeen({ state }: SlotStatus, begunAt: EpochMs): void {
+    if ((state !== 'lost' && state !== 'missing') || !this.#session || begunAt <= this.#streamingSince) return;
+    this.#connection?.destroy(new Error(`the slot is ${state}`));
+  }
+
+  /** How long the present connection has been streaming; undefined while none does. */
+  get streamingForMs(): number | undefined {
+    return this.#session && this.with_.clock.now() - this.#streamingSince;
+  }
+
+  askForKeepalive(): void {
+    this.#session?.askForKeepalive();
+  }
+
+  /** What the slot still holds is not worth working off: a new one begins at the end of the log (D14). */
+  abandonBacklog(): void {
+    const { slot, log, heartbeat, acknowledger } = this.with_;
+    const lsn = formatPosition(acknowledger.acknowledgedPosition());
+    log.error('replication.backlog-abandoned', { slot: slot.name, behindMs: heartbeat.proofAgeMs(), lsn });
+    this.#replaceSlot = 'backlog-abandoned';
+    this.#connection?.destroy(new Error('the stream is too far behind'));
   }
 
   async #run(): Promise<void> {
@@ -170,9 +206,11 @@ export class ReplicationStream {
       const session = new StreamSession({ connection, intake, acknowledger, clock, maxPendingBytes });
       const started = (): void => {
         this.#session = session;
+        this.#streamingSince = clock.now();
         this.#former = this.#server?.backend;
         metrics.replicationState('streaming');
         log.info('replication.streaming', { slot: slot.name });
+        this.with_.onStreaming();
       };
       await session.run(
         `START_REPLICATION SLOT "${slot.name}" LOGICAL 0/0 (proto_version '1', publication_names '${names}', messages 'true')`,
@@ -183,6 +221,7 @@ export class ReplicationStream {
       throw error;
     } finally {
       this.#session = undefined;
+      this.#backend = undefined;
       connection.destroy();
     }
   }
@@ -192,19 +231,32 @@ export class ReplicationStream {
     const server = await readServerIdentity(connection);
     if (server.isStandby)
       throw new Error('the database is a standby: its snapshots cannot be fenced (events.md B.3.7)');
+    this.#backend = server.backend;
     await this.#enter(server);
 
     const outcome = await reconcilePublications();
     const readAt = clock.now();
     const identity = await readPublications(connection, this.options.publications);
     const wasReplaced = this.#publications !== undefined && this.#publications.identity !== identity;
-    const prepared = await slot.prepare(connection, this.#mustReplaceSlot || wasReplaced || outcome === 'created');
-    this.#mustReplaceSlot = false;
+    const replaceBecause =
+      this.#replaceSlot ?? (wasReplaced || outcome === 'created' ? 'publication-replaced' : undefined);
+    const prepared = await slot.prepare(connection, replaceBecause);
+    if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
+    this.#replaceSlot = undefined;
     this.#publications = { identity, readAt };
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`);
     else if (outcome !== 'unchanged') sink.resyncAll('publications were altered');
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
+  }
+
+  /**
+   * What waits to be recorded may be what keeps the socket paused, and it ends where the gap in `change_log` begins. What
+   * was received is not waited for any more: the new slot starts behind it.
+   */
+  #forgetBacklog(): void {
+    this.with_.recorder.dropBacklog();
+    this.with_.acknowledger.forget();
   }
 
   /**
@@ -248,7 +300,7 @@ export class ReplicationStream {
   #report(error: unknown): void {
     if (error instanceof MalformedWalError) this.#countMalformed();
     // The slot was there a moment ago: the name that is not defined is a publication's, as of some place in the log.
-    if (codeOf(error) === UNDEFINED_OBJECT) this.#mustReplaceSlot = true;
+    if (codeOf(error) === UNDEFINED_OBJECT) this.#replaceSlot ??= 'publication-replaced';
     const fields = { slot: this.with_.slot.name, failures: this.#backOff.failures, error };
     const event = codeOf(error) === SLOT_HELD ? 'replication.slot-held' : 'replication.broken';
     if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error(event, fields);
@@ -259,7 +311,7 @@ export class ReplicationStream {
     const at = this.with_.acknowledger.receivedPosition();
     this.#malformed = { at, count: this.#malformed.at === at ? this.#malformed.count + 1 : 1 };
     if (this.#malformed.count < MALFORMED_LIMIT) return;
-    this.#mustReplaceSlot = true;
+    this.#replaceSlot = 'unreadable';
     this.#malformed = { at, count: 0 };
   }
 }

@@ -4,16 +4,19 @@ import type { CommitSink } from '../core/ports/commit-sink.js';
 import type { Freshness } from '../core/ports/freshness.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { SlotFacts, SlotStatus } from '../core/ports/slot-status.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Scheduler } from '../core/support/scheduler.js';
 import { Acknowledger } from './acknowledger.js';
 import { CommitIntake } from './commit-intake.js';
 import { Heartbeat, type RunStatement } from './heartbeat.js';
+import { LagLimit } from './lag-limit.js';
 import type { OpenReceipts } from './open-receipts.js';
 import { Recorder } from './recorder.js';
 import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
 import { Slot } from './slot.js';
+import { SlotWatch } from './slot-watch.js';
 import { XidEpoch } from './xid-epoch.js';
 
 export interface ReplicationOptions {
@@ -24,6 +27,8 @@ export interface ReplicationOptions {
   readonly messagePrefix: string;
   readonly heartbeatIntervalMs: number;
   readonly staleAfterMs: number;
+  /** A stream further behind begins anew at the end of the log. */
+  readonly maxLagMs: number;
   readonly maxPendingBytes: number;
   readonly maxTxChanges: number;
   readonly maxTxBytes: number;
@@ -35,6 +40,8 @@ export interface ReplicationPorts {
   readonly receipts: OpenReceipts;
   /** Runs a statement on an ordinary connection; settles in finite time. */
   readonly run: RunStatement;
+  /** The slot's row; undefined when there is none. */
+  readonly readSlot: () => Promise<SlotFacts | undefined>;
   readonly reconcilePublications: () => Promise<PublicationsOutcome>;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
@@ -49,6 +56,10 @@ export interface Replication {
   readonly freshness: Freshness;
   /** See `Slot.startSnapshot`. */
   startSnapshot(): XidSnapshot | undefined;
+  /** As last seen; undefined before the first answer. */
+  slotStatus(): SlotStatus | undefined;
+  /** Why the slot brings nothing, in words for an operator; undefined when it does. */
+  slotProblem(): string | undefined;
   start(): void;
   /** What is done is acknowledged, and the slot is free for another process. Never rejects. */
   stop(): Promise<void>;
@@ -64,6 +75,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
     () => sink.settledPosition(),
     () => receipts.receiptedPosition(),
   ]);
+  const lagLimit = new LagLimit(options);
   const heartbeat = new Heartbeat(
     {
       prefix: `${options.messagePrefix}.hb`,
@@ -77,6 +89,15 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       onBeat: (beat) => {
         stream.beat(beat);
       },
+      askStream: () => {
+        stream.askForKeepalive();
+      },
+      onTick: () => {
+        const streamingForMs = stream.streamingForMs;
+        if (streamingForMs === undefined) return;
+        const lag = { streamingForMs, proofAgeMs: heartbeat.proofAgeMs(), slot: watch.status?.state };
+        if (lagLimit.isOver(lag)) stream.abandonBacklog();
+      },
       clock,
       metrics,
       log,
@@ -87,6 +108,20 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
     { sink, recorder, acknowledger, heartbeat, xids, limits, clock, scheduler, metrics, log },
     () => {
       stream.caughtUp();
+    },
+  );
+  const watch = new SlotWatch(
+    { slot: options.slot, intervalMs: options.heartbeatIntervalMs },
+    {
+      readSlot: ports.readSlot,
+      ownPid: () => stream.backendPid,
+      isStreaming: () => stream.streamingForMs !== undefined,
+      onStatus: (status, begunAt) => {
+        stream.slotSeen(status, begunAt);
+      },
+      clock,
+      metrics,
+      log,
     },
   );
   const { databaseUrl, publications, maxPendingBytes } = options;
@@ -109,18 +144,25 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
         log,
       },
       reconcilePublications: ports.reconcilePublications,
+      onStreaming: () => {
+        watch.look();
+      },
     },
   );
 
   return {
     freshness: heartbeat,
     startSnapshot: () => stream.startSnapshot,
+    slotStatus: () => watch.status,
+    slotProblem: () => watch.problem,
     start: () => {
       stream.start();
       heartbeat.start();
+      watch.start();
     },
     stop: async () => {
       heartbeat.stop();
+      watch.stop();
       await stream.stop();
     },
   };

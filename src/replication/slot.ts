@@ -11,13 +11,17 @@ class SlotUnusableError extends PortalError {
   readonly reaction = 'retry-later';
 }
 
+/** Why a slot had to be made. */
+export type SlotMade = 'absent' | 'lost' | 'publication-replaced' | 'unreadable' | 'backlog-abandoned';
+
 export interface PreparedSlot {
   /** Set when it had to be made: what was committed before its position and not read by us is not in the stream. */
-  readonly madeBecause: 'absent' | 'lost' | 'publication-replaced' | undefined;
+  readonly madeBecause: SlotMade | undefined;
   readonly confirmed: Position;
 }
 
 interface StoredSlot {
+  readonly isFailover: boolean;
   readonly plugin: string;
   readonly isOurDatabase: boolean;
   readonly isLost: boolean;
@@ -39,6 +43,8 @@ interface StoredSlot {
  */
 export class Slot {
   #startSnapshot: XidSnapshot | undefined;
+  /** PostgreSQL 17 and later copy a slot to standbys when it says so. */
+  #serverHasFailover = false;
 
   /** @param name `[a-z0-9_]`, at most 63: what PostgreSQL allows; refused otherwise. */
   constructor(
@@ -58,15 +64,18 @@ export class Slot {
   }
 
   /** Leaves the slot ready, or throws: SlotUnusableError, or the server's error (55006: held, ask again later). */
-  async prepare(connection: ReplicationConnection, wasPublicationReplaced: boolean): Promise<PreparedSlot> {
+  async prepare(connection: ReplicationConnection, replaceBecause: SlotMade | undefined): Promise<PreparedSlot> {
     const stored = await this.#read(connection);
     if (!stored) return { madeBecause: 'absent', confirmed: await this.#make(connection) };
     if (stored.plugin !== 'pgoutput' || !stored.isOurDatabase) {
       throw new SlotUnusableError(`replication slot "${this.name}" belongs to another database or output plugin`);
     }
-    if (!stored.isLost && !wasPublicationReplaced) return { madeBecause: undefined, confirmed: stored.confirmed };
+    const madeBecause = stored.isLost ? 'lost' : replaceBecause;
+    if (madeBecause === undefined) {
+      if (this.#serverHasFailover && !stored.isFailover) await this.#followFailovers(connection);
+      return { madeBecause, confirmed: stored.confirmed };
+    }
 
-    const madeBecause = stored.isLost ? 'lost' : 'publication-replaced';
     await connection.ask(`DROP_REPLICATION_SLOT "${this.name}"`);
     const confirmed = await this.#make(connection);
     const fields = { slot: this.name, why: madeBecause, from: formatPosition(stored.confirmed) };
@@ -75,12 +84,15 @@ export class Slot {
   }
 
   async #read(connection: ReplicationConnection): Promise<StoredSlot | undefined> {
+    const [version] = await connection.ask(`SELECT current_setting('server_version_num') AS number`);
+    this.#serverHasFailover = Number(version?.['number']) >= FIRST_WITH_FAILOVER;
     const [row] = await connection.ask(`
       SELECT plugin, (database = current_database())::text AS ours, (wal_status = 'lost')::text AS lost,
-        confirmed_flush_lsn::text AS confirmed
-      FROM pg_replication_slots WHERE slot_name = '${this.name}'`);
+        confirmed_flush_lsn::text AS confirmed, to_jsonb(s) ->> 'failover' AS failover
+      FROM pg_replication_slots s WHERE slot_name = '${this.name}'`);
     if (!row) return undefined;
     return {
+      isFailover: row['failover'] === 'true',
       plugin: row['plugin'] ?? '',
       isOurDatabase: row['ours'] === 'true',
       isLost: row['lost'] === 'true',
@@ -88,11 +100,18 @@ export class Slot {
     };
   }
 
+  /** The slot of an older version of us or of the server. */
+  async #followFailovers(connection: ReplicationConnection): Promise<void> {
+    await connection.ask(`ALTER_REPLICATION_SLOT "${this.name}" (FAILOVER true)`);
+    this.log.info('replication.slot-follows-failovers', { slot: this.name });
+  }
+
   /** In a transaction that uses the slot's own snapshot, so that what was visible at its start can be asked. */
   async #make(connection: ReplicationConnection): Promise<Position> {
     await connection.ask('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
     try {
-      const [made] = await connection.ask(`CREATE_REPLICATION_SLOT "${this.name}" LOGICAL pgoutput USE_SNAPSHOT`);
+      const options = this.#serverHasFailover ? `SNAPSHOT 'use', FAILOVER true` : `SNAPSHOT 'use'`;
+      const [made] = await connection.ask(`CREATE_REPLICATION_SLOT "${this.name}" LOGICAL pgoutput (${options})`);
       const [seen] = await connection.ask('SELECT pg_current_snapshot()::text AS snapshot');
       this.#startSnapshot = readSnapshot(seen?.['snapshot'] ?? '');
       const confirmed = parsePosition(made?.['consistent_point'] ?? '') ?? 0n;
@@ -103,6 +122,9 @@ export class Slot {
     }
   }
 }
+
+/** Source: PostgreSQL documentation of 17, streaming replication protocol, CREATE_REPLICATION_SLOT. */
+const FIRST_WITH_FAILOVER = 170_000;
 
 /** `xmin:xmax:xip,xip` */
 function readSnapshot(text: string): XidSnapshot | undefined {

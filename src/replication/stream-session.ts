@@ -92,6 +92,11 @@ export class StreamSession implements FrameListener {
     });
   }
 
+  /** Has the server say how far it has read its log. */
+  askForKeepalive(): void {
+    if (this.#cancelStatus) this.#sendStatus(true);
+  }
+
   /** Tells the server what is done by now, and leaves; the slot is free when this resolves, or `limit` has passed. */
   async finish(limitMs: number): Promise<void> {
     this.#cancelTimers();

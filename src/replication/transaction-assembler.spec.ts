@@ -3,7 +3,7 @@ import type { Change, Commit, RawRow } from '../core/changes/commit.js';
 import { changesOf, mustResync } from '../core/changes/commit.js';
 import type { AccountId } from '../core/model/ids.js';
 import { MalformedWalError } from './malformed-wal-error.js';
-import type { AssembledCommit } from './open-transaction.js';
+import type { AssembledCommit, TransactionPart } from './open-transaction.js';
 import { neededColumns } from './stream-tables.js';
 import type { StreamTable } from '../core/changes/commit.js';
 import { TransactionAssembler } from './transaction-assembler.js';
@@ -61,13 +61,21 @@ const truncated = (...relations: Relation[]): WalMessage => ({ kind: 'truncate',
 
 class Assembling {
   readonly unreadable: string[] = [];
+  readonly parts: TransactionPart[] = [];
+  receivedUpTo = 0n;
   readonly assembler: TransactionAssembler;
   #lsn = 100n;
 
   constructor(limits = { maxChanges: 1_000, maxBytes: 1_000_000 }) {
     const xids = new XidEpoch();
     xids.observe(5n * 2n ** 32n);
-    this.assembler = new TransactionAssembler(limits, xids, (table, why) => this.unreadable.push(`${table}: ${why}`));
+    this.assembler = new TransactionAssembler(
+      limits,
+      xids,
+      (table, why) => this.unreadable.push(`${table}: ${why}`),
+      (part) => this.parts.push(part),
+      (commitLsn) => commitLsn < this.receivedUpTo,
+    );
     for (const relation of [GROUPS, TOKENS, FLOWS]) this.assembler.take(described(relation), 10);
   }
 
@@ -285,6 +293,21 @@ describe('an oversize transaction', () => {
     const { commit } = new Assembling({ maxChanges: 1_000, maxBytes: 3 * ROW_BYTES }).commit(...rows(ONE, 4));
     expect(commit.byAccount.size).toBe(0);
     expect(commit.resync).toEqual(new Set([ONE]));
+  });
+
+  it('D10: gives out what is to be recorded in parts, in order, and nothing of it a second time', () => {
+    const assembling = new Assembling(limits);
+    const { isSpooled, recordable } = assembling.commit(...rows(ONE, 3), truncated(GROUPS), ...rows(TWO, 1_500));
+    expect([isSpooled, recordable]).toEqual([true, []]);
+    expect(assembling.parts.map(({ changes }) => changes.length)).toEqual([4, 1_000, 500]);
+    const given = assembling.parts.flatMap(({ changes }) => changes.map(({ change }) => change.seq));
+    expect(given).toEqual(Array.from({ length: 1_504 }, (_, seq) => seq));
+    expect(assembling.parts.reduce((sum, { bytes }) => sum + bytes, 0)).toBe(1_503 * ROW_BYTES);
+
+    assembling.parts.splice(0);
+    assembling.receivedUpTo = 10_000n;
+    expect(assembling.commit(...rows(ONE, 9)).isSpooled).toBe(false);
+    expect(assembling.parts).toEqual([]);
   });
 
   it('still names truncates, for the accounts that are not read again', () => {

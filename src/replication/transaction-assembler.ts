@@ -5,7 +5,12 @@ import type { AccountId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
 import { MalformedWalError } from './malformed-wal-error.js';
-import { type AssembledCommit, OpenTransaction, type TransactionLimits } from './open-transaction.js';
+import {
+  type AssembledCommit,
+  OpenTransaction,
+  type TransactionLimits,
+  type TransactionPart,
+} from './open-transaction.js';
 import { accountColumn, isStreamTable, neededColumns, STREAM_SCHEMA } from './stream-tables.js';
 import type {
   BeginMessage,
@@ -49,13 +54,19 @@ interface KnownTable {
 export class TransactionAssembler {
   readonly #tables = new Map<number, KnownTable>();
   readonly #tablesWithMissingColumns = new Set<StreamTable>();
-  #columnsReturned = false;
+  /** Types of each table's columns when it was described last, over all connections. */
+  readonly #types = new Map<StreamTable, string>();
+  #mustReadAgain = false;
   #open: OpenTransaction | undefined;
 
   constructor(
     private readonly limits: TransactionLimits,
     private readonly xids: XidEpoch,
     private readonly onUnreadable: UnreadableListener,
+    /** Takes parts of transactions that are too large to be held. */
+    private readonly onPart: (part: TransactionPart) => void,
+    /** True for a transaction that was received whole, over an earlier connection. */
+    private readonly wasReceived: (commitLsn: Position) => boolean,
   ) {}
 
   get isInTransaction(): boolean {
@@ -94,20 +105,24 @@ export class TransactionAssembler {
   #begin(message: BeginMessage): undefined {
     if (this.#open) throw new MalformedWalError('a transaction begins inside another');
     const { commitLsn, committedAt } = message;
-    this.#open = new OpenTransaction(commitLsn, this.xids.widen(message.xid32), committedAt, this.limits);
+    const spool = this.wasReceived(commitLsn) ? undefined : this.onPart;
+    this.#open = new OpenTransaction(commitLsn, this.xids.widen(message.xid32), committedAt, this.limits, spool);
   }
 
   #commit(message: CommitMessage): AssembledCommit {
     const open = this.#mustBeOpen();
     if (open.commitLsn !== message.commitLsn)
       throw new MalformedWalError('a commit that is not of the open transaction');
-    if (this.#columnsReturned) open.oweResync('all');
-    this.#columnsReturned = false;
+    if (this.#mustReadAgain) open.oweResync('all');
+    this.#mustReadAgain = false;
     this.#open = undefined;
     return open.finish(message.position);
   }
 
-  /** Columns added with a default make no row events, so rows read while one was missing are read again, once. */
+  /**
+   * Columns added with a default, and columns that get another type, make no row events: rows read while one was missing
+   * or printed otherwise are read again, once.
+   */
   #describe(relation: Relation): undefined {
     if (relation.namespace !== STREAM_SCHEMA || !isStreamTable(relation.name)) {
       this.#tables.delete(relation.oid);
@@ -121,7 +136,16 @@ export class TransactionAssembler {
     this.#tables.set(relation.oid, { name, accountColumn: accountColumn(name), accountIsKey, missing });
 
     if (missing.length > 0) this.#tablesWithMissingColumns.add(name);
-    else if (this.#tablesWithMissingColumns.delete(name)) this.#columnsReturned = true;
+    else if (this.#tablesWithMissingColumns.delete(name)) this.#mustReadAgain = true;
+
+    const types = neededColumns(name).map((column) => columns.get(column)?.typeOid);
+    if (missing.length === 0) this.#compareTypes(name, types.join());
+  }
+
+  #compareTypes(table: StreamTable, types: string): void {
+    const known = this.#types.get(table);
+    this.#types.set(table, types);
+    if (known !== undefined && known !== types) this.#mustReadAgain = true;
   }
 
   #row(message: RowMessage, bytes: number): undefined {

@@ -327,6 +327,20 @@ describe('a resync (D14)', () => {
     expect(handle.mayGrant()).toBe(true);
   });
 
+  it('G3: counts as an interruption until it is paid, and a commit that is too large does not', async () => {
+    await joined();
+    test.registry.resyncAll('slot lost');
+    expect(test.registry.reconciling()).toBe(1);
+    await test.answerReads();
+    expect(test.registry.reconciling()).toBe(0);
+    test.db.run(named('huge'));
+    const commit = test.db.nextCommit();
+    if (!commit) throw new Error('no commit');
+    test.registry.accept({ ...commit, byAccount: new Map(), resync: new Set([ACCOUNT]) });
+    expect(test.registry.reconciling()).toBe(0);
+    await test.answerReads();
+  });
+
   it('is owed by a join under way as well', async () => {
     const opening = test.registry.open(ACCOUNT);
     test.db.takeSnapshot();

@@ -20,10 +20,12 @@ import type { Metrics } from '../core/ports/metrics.js';
 import type { ReceiptLedger } from '../core/ports/receipt-ledger.js';
 import type { TokenNews, TokenWatch } from '../core/ports/token-watch.js';
 import type { ViewBacklog } from '../core/ports/view-backlog.js';
-import type { Clock } from '../core/support/clock.js';
+import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
+import type { Scheduler } from '../core/support/scheduler.js';
 import { AccountStore } from './account-store.js';
 import { ConnectMessages } from './connect-messages.js';
+import { DriftAudit } from './drift-audit.js';
 import { HydrationQueue } from './hydration-queue.js';
 import { TokenWatches } from './token-watches.js';
 import { UnsettledRing } from './unsettled-ring.js';
@@ -34,6 +36,8 @@ export interface StoreOptions {
   readonly hydrationConcurrency: number;
   /** A resync that cannot be completed in this time closes the account's channels. Unit ms. */
   readonly resyncLimitMs: number;
+  /** Each live store is compared with the database about so often; 0: never. Unit ms. */
+  readonly auditIntervalMs: number;
 }
 
 export interface StoreDependencies {
@@ -46,6 +50,8 @@ export interface StoreDependencies {
   /** What was visible when the slot was made (events.md B.4.2). */
   readonly startSnapshot: () => XidSnapshot | undefined;
   readonly clock: Clock;
+  readonly random: Random;
+  readonly scheduler: Scheduler;
   readonly metrics: Metrics;
   readonly log: Logger;
 }
@@ -59,6 +65,8 @@ interface Slot {
   handles: number;
   cancelIdle: (() => void) | undefined;
   resyncing: boolean;
+  /** The stream was interrupted: a resync for it is owed. */
+  reconciling: boolean;
 }
 
 export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWatch {
@@ -67,6 +75,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   readonly #hydrations: HydrationQueue;
   readonly #connects = new ConnectMessages();
   readonly #tokens: TokenWatches;
+  readonly #audit: DriftAudit;
   #accepted: Position = 0n;
   #cancelSettle: (() => void) | undefined;
   #isClosed = false;
@@ -78,6 +87,19 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     const { reader, startSnapshot, clock, log } = with_;
     this.#hydrations = new HydrationQueue(reader, options.hydrationConcurrency, startSnapshot, clock);
     this.#tokens = new TokenWatches(() => this.#ring.commits(), log);
+    this.#audit = new DriftAudit(
+      {
+        ...{ clock, log, random: with_.random, scheduler: with_.scheduler, metrics: with_.metrics },
+        stores: () => this.#auditable(),
+        read: (accountId) => this.#hydrations.read(accountId),
+        unsettled: () => this.#ring.commits(),
+        onBroken: (store, error) => {
+          const slot = this.#slots.get(store.accountId);
+          if (slot?.store === store) this.#giveUp(slot, error);
+        },
+      },
+      options.auditIntervalMs,
+    );
   }
 
   // ---- CommitSink: the stream ------------------------------------------------------------------------------------
@@ -108,6 +130,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   passed(position: Position): void {
     if (position > this.#accepted) this.#accepted = position;
     for (const { store } of this.#slots.values()) if (store.isLive) store.passed(position);
+    this.#audit.passed(position);
   }
 
   resyncAll(reason: string, isOtherBranch = false): void {
@@ -120,6 +143,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     for (const slot of this.#slots.values()) {
       if (isOtherBranch) slot.store.forgetHistory();
       slot.store.oweResync(reason);
+      slot.reconciling = true;
       if (slot.store.isLive) this.#startResync(slot);
     }
   }
@@ -136,6 +160,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   /** What every live channel has applied and pushed for; the answer of `/readyz?applied=`. */
   appliedPosition(): Position {
     return this.#below(this.#unapplied());
+  }
+
+  /** Accounts that an interruption of the stream left unproven and that are not read again yet. */
+  reconciling(): number {
+    return [...this.#slots.values()].filter(({ reconciling }) => reconciling).length;
   }
 
   #unapplied(): (Position | undefined)[] {
@@ -196,14 +225,16 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       handles: 0,
       cancelIdle: undefined,
       resyncing: false,
+      reconciling: false,
     };
     this.#slots.set(accountId, slot);
     slot.ready.then(
       () => {
         if (store.owedResync) this.#startResync(slot);
+        if (this.#slots.get(accountId) === slot) this.#audit.met(store);
       },
       () => {
-        if (this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
+        this.#drop(slot);
       },
     );
     return slot;
@@ -220,6 +251,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   /** The process ends: nothing is read, kept or waited for any more. */
   close(): void {
     this.#isClosed = true;
+    this.#audit.close();
     this.#cancelSettle?.();
     for (const slot of this.#slots.values()) slot.cancelIdle?.();
     this.#slots.clear();
@@ -234,7 +266,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     slot.handles -= 1;
     if (slot.handles > 0 || this.#slots.get(accountId) !== slot) return;
     slot.cancelIdle = this.with_.clock.after(this.options.idleTtlMs, () => {
-      if (slot.handles === 0 && this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
+      if (slot.handles === 0) this.#drop(slot);
     });
   }
 
@@ -249,6 +281,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   #startResync(slot: Slot): void {
     if (slot.resyncing || !slot.store.isLive) return;
     slot.resyncing = true;
+    this.#audit.forget(slot.store);
     const reason = slot.store.owedResync?.reason;
     this.with_.log.warn('store.resync', { accountId: slot.store.accountId, reason });
     void this.#resync(slot, this.with_.clock.now() + this.options.resyncLimitMs, 10);
@@ -287,9 +320,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       return true;
     }
     slot.resyncing = false;
+    slot.reconciling = store.owedResync !== undefined && slot.reconciling;
     this.#reportFaults(store);
     this.with_.log.info('store.resynced', { accountId: store.accountId });
     if (store.owedResync) this.#startResync(slot);
+    else this.#audit.met(store);
     return true;
   }
 
@@ -297,11 +332,26 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   #giveUp(slot: Slot, error: unknown): void {
     const { accountId } = slot.store;
     this.with_.log.error('store.given-up', { accountId, error });
-    if (this.#slots.get(accountId) === slot) this.#slots.delete(accountId);
+    this.#drop(slot);
     this.with_.streams.fail(accountId, error);
   }
 
+  // ---- audit -----------------------------------------------------------------------------------------------------
+
+  *#auditable(): Iterable<AccountStore> {
+    for (const { store, resyncing } of this.#slots.values()) {
+      if (store.isLive && !resyncing && !store.owedResync) yield store;
+    }
+  }
+
   // ---- helpers ---------------------------------------------------------------------------------------------------
+
+  #drop(slot: Slot): void {
+    const { accountId } = slot.store;
+    if (this.#slots.get(accountId) !== slot) return;
+    this.#slots.delete(accountId);
+    this.#audit.forget(slot.store);
+  }
 
   #slotsOf(commit: Commit): Slot[] {
     if (commit.truncates.length > 0 || commit.resync === 'all') return [...this.#slots.values()];

@@ -47,7 +47,7 @@ export class AccountStore {
   readonly flows = new FlowTable();
   #live = false;
   #fence: Fence | undefined;
-  /** While hydrating: all commits of the account. While a resync is read: those since it began. */
+  /** While hydrating: all commits of the account. While a resync or an audit reads: those since it began. */
   #pending: Commit[] | undefined;
   #owed: OwedResync | undefined;
   /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
@@ -154,16 +154,34 @@ export class AccountStore {
     for (const xid of this.#owed?.xids ?? []) if (!contains(read.snapshot, xid)) return false;
     const fresh = new AccountState();
     fresh.replaceAll(read.rows);
-    for (const commit of this.#pending ?? []) {
-      if (!contains(read.snapshot, commit.xid)) fresh.apply(changesOf(commit, this.accountId));
-    }
-    const delta = this.state.replaceWith(fresh);
+    this.bringUpToDate(fresh, read.snapshot);
     const cause = this.#causeOfResync();
-    this.#pending = undefined;
     this.#owed = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
-    this.#publish(delta, [], cause, now);
+    this.#takeOver(fresh, cause, now);
     return true;
+  }
+
+  /** Commits kept for the read under way. */
+  get keptCommits(): number {
+    return this.#pending?.length ?? 0;
+  }
+
+  /** The read under way, begun with `beginResync`, is not merged. */
+  endRead(): void {
+    if (this.#live) this.#pending = undefined;
+  }
+
+  /** Gives a state made from a read under way the kept commits that the read's snapshot lacks; they are not kept on. */
+  bringUpToDate(fresh: AccountState, snapshot: XidSnapshot): void {
+    for (const commit of this.#pending?.splice(0) ?? []) {
+      if (!contains(snapshot, commit.xid)) fresh.apply(changesOf(commit, this.accountId));
+    }
+  }
+
+  /** Takes over what differs from a state that is known to be right at this position, as one step. Ends the read. */
+  repair(fresh: AccountState, now: EpochMs): StateDelta {
+    return this.#takeOver(fresh, { position: this.#position, committedAt: null }, now);
   }
 
   /** A client connected again: its newer facts decide from now on (D13). */
@@ -173,6 +191,13 @@ export class AccountStore {
     if (flows.size === 0) return;
     const step = { accountId: this.accountId, position: this.#position, committedAt: null, now };
     this.streams.publish(step, { gateways: flowImpacts(flows), clients: new Map() });
+  }
+
+  #takeOver(fresh: AccountState, cause: Cause, now: EpochMs): StateDelta {
+    const delta = this.state.replaceWith(fresh);
+    this.#pending = undefined;
+    this.#publish(delta, [], cause, now);
+    return delta;
   }
 
   #applyOrOwe(changes: readonly Change[], commit: Commit): StateDelta | undefined {

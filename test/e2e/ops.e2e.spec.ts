@@ -38,8 +38,27 @@ describe('the operators’ endpoints', () => {
     const said = JSON.parse(body) as { details: { stream: { applied: string } } };
     expect(status).toBe(200);
     expect(said).toMatchObject({ status: 'ok', details: { serving: { status: 'up' }, stream: { status: 'up' } } });
-    expect(Object.keys(said.details).sort()).toEqual(['serving', 'stream']);
+    expect(Object.keys(said.details).sort()).toEqual(['serving', 'slot', 'stream']);
     expect(parsePosition(said.details.stream.applied)).toBeGreaterThan(0n);
+  });
+
+  it('/readyz says how the slot is', async () => {
+    await eventually('the slot to be seen', async () =>
+      (await get(`${server.ops}/readyz`)).body.includes('"state":"reserved"'),
+    );
+    const { body } = await get(`${server.ops}/readyz`);
+    const { slot } = (JSON.parse(body) as { details: { slot: Json } }).details;
+    expect(slot).toEqual({
+      ...{ status: 'up', state: 'reserved', invalidation: null },
+      ...{ retained_bytes: expect.any(Number), lag_bytes: expect.any(Number), safe_wal_bytes: expect.any(Number) },
+    });
+    const metrics = (await get(`${server.ops}/metrics`)).body;
+    const states = metrics.split('\n').filter((line) => line.startsWith('portcullis_slot_state{'));
+    expect(states.filter((line) => line.endsWith(' 1'))).toEqual(['portcullis_slot_state{state="reserved"} 1']);
+    expect(states).toHaveLength(6);
+    expect(metrics).toMatch(/^portcullis_slot_retained_bytes \d+$/m);
+    expect(metrics).toMatch(/^portcullis_slot_lag_bytes \d+$/m);
+    expect(metrics).toMatch(/^portcullis_slot_safe_bytes \d+$/m);
   });
 
   it('/readyz?applied= is 200 for what is applied, 503 for what is not, 400 for what is no position', async () => {

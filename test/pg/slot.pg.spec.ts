@@ -8,6 +8,7 @@ import { Slot } from '../../src/replication/slot.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../src/embedded/start-embedded.js';
 import { type AccountIds, insertAccount } from '../support/account-rows.js';
 import { RememberingLog, session, type StreamSetup, StreamUnderTest, until } from '../support/stream-under-test.js';
+import { startOwnPostgres } from '../support/own-postgres.js';
 import { createMigratedDatabase, createTestDatabase, type TestDatabase } from '../support/test-database.js';
 
 let database: TestDatabase;
@@ -76,6 +77,33 @@ describe('a slot', () => {
     expect(second.sink.resyncs).toEqual([]);
   });
 
+  it('D10: follows failovers where the server can let it: when it is made, and when an older one is found', async () => {
+    const { rows } = await database.query<{ can: boolean }>(
+      `SELECT current_setting('server_version_num')::int >= 170000 AS can`,
+    );
+    const can = rows[0]?.can ?? false;
+    const followsFailovers = async (slot: string): Promise<boolean> => {
+      const { rows: slots } = await database.query<{ failover: string | null }>(
+        `SELECT to_jsonb(s) ->> 'failover' AS failover FROM pg_replication_slots s WHERE slot_name = $1`,
+        [slot],
+      );
+      return slots[0]?.failover === 'true';
+    };
+    const first = await started();
+    expect(await followsFailovers(first.slot)).toBe(can);
+    await first.stop();
+
+    await database.query('SELECT pg_drop_replication_slot($1)', [first.slot]);
+    await database.query(`SELECT pg_create_logical_replication_slot($1, 'pgoutput')`, [first.slot]);
+    await insertGroup('kept');
+    expect(await followsFailovers(first.slot)).toBe(false);
+    const second = await started();
+    expect(await followsFailovers(second.slot)).toBe(can);
+    await second.caughtUp();
+    expect(groupNames(second)).toEqual(['kept']);
+    expect(second.sink.resyncs).toEqual([]);
+  });
+
   it('held by another process is waited for, and nobody is thrown out', async () => {
     const holder = await started();
     const waiting = prepared();
@@ -90,6 +118,45 @@ describe('a slot', () => {
     await insertGroup('for the second');
     await waiting.caughtUp();
     expect(groupNames(waiting)).toContain('for the second');
+  });
+
+  it('that another process reads is shown as in use, by whom, and nobody else’s state is shown', async () => {
+    const holder = await started({ options: { heartbeatIntervalMs: 20 } });
+    await until(() => holder.replication.slotStatus()?.state === 'reserved', 'the holder to see its slot');
+    expect(holder.replication.slotProblem()).toBeUndefined();
+    const waiting = prepared({ options: { heartbeatIntervalMs: 20 } });
+    waiting.replication.start();
+    await until(() => waiting.replication.slotStatus()?.state === 'in-use', 'the second to see it in use');
+    const { active_pid: pid } = await holder.slotRow();
+    expect(waiting.replication.slotProblem()).toContain(`(server process ${String(pid)})`);
+    await holder.stop();
+    await until(() => waiting.replication.slotStatus()?.state === 'reserved', 'the second to have it');
+    expect(waiting.replication.slotProblem()).toBeUndefined();
+  });
+
+  it('F8: while a transaction that is open keeps it from being made, the problem says so; it is made right after', async () => {
+    const writer = await session(database);
+    await writer.query('BEGIN');
+    await writer.query('SELECT pg_current_xact_id()');
+    const stream = prepared({ options: { heartbeatIntervalMs: 20 } });
+    stream.replication.start();
+    await until(
+      async () =>
+        (
+          await database.query(`SELECT FROM pg_stat_activity WHERE datname = current_database()
+          AND query LIKE 'CREATE_REPLICATION_SLOT%' AND wait_event = 'transactionid'`)
+        ).rowCount === 1,
+      'the making to wait',
+    );
+    const begun = Date.now();
+    await until(() => stream.replication.slotProblem() !== undefined, 'the problem');
+    expect(stream.replication.slotProblem()).toMatch(/^there is no replication slot/);
+    expect(stream.log.events('warn')).not.toContain('replication.broken');
+    await writer.query('COMMIT');
+    await writer.end();
+    await until(() => stream.log.events().includes('replication.streaming'), 'the stream', 2_000);
+    expect(Date.now() - begun).toBeLessThan(5_000);
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
   });
 
   it('of another database or plugin is left alone and named', async () => {
@@ -177,13 +244,17 @@ describe('a slot', () => {
 describe('on servers of its own', () => {
   let servers: OwnServer[];
   let shared: string | undefined;
+  let ownServer: TestDatabase | undefined;
 
   beforeAll(async () => {
     shared = process.env['PORTCULLIS_TEST_POSTGRES_URL'];
     servers = await Promise.all([OwnServer.start(), OwnServer.start()]);
   });
 
-  afterEach(() => {
+  afterEach(async () => {
+    for (const stream of running) await stream.stop();
+    await ownServer?.drop();
+    ownServer = undefined;
     process.env['PORTCULLIS_TEST_POSTGRES_URL'] = shared;
   });
 
@@ -223,6 +294,59 @@ describe('on servers of its own', () => {
     await database.drop();
   });
 
+  it('F6, D10: an operator sees reserved, extended, unreserved and lost; lost under a running stream leads to a new slot', async () => {
+    const own = (ownServer = await startOwnPostgres({
+      wal_level: 'logical',
+      max_slot_wal_keep_size: '128MB',
+      checkpoint_timeout: '1h',
+    }));
+    const { migrateToLatest } = await import('../../src/db/migrate.js');
+    await migrateToLatest(own.url);
+    database = own;
+    ours = await insertAccount(own);
+    const stream = await started({ options: { heartbeatIntervalMs: 20 } });
+    const seen = (): string[] =>
+      stream.log.lines
+        .filter(({ event, fields }) => event === 'replication.slot-state' && fields['state'] !== 'missing')
+        .map(({ fields }) => String(fields['state']));
+    /** Nothing is acknowledged from here on; each time a whole segment of the log is used up. */
+    stream.sink.settleUpTo = 1n;
+    await insertGroup('held');
+    const fill = async (segments: number): Promise<void> => {
+      for (let n = 0; n < segments; n += 1) {
+        await own.query(`SELECT pg_logical_emit_message(false, 'test', 'x')`);
+        await own.query('SELECT pg_switch_wal()');
+      }
+    };
+    const say = (state: string): Promise<void> => until(() => seen().at(-1) === state, state);
+    await say('reserved');
+    await fill(6);
+    const setWalSize = async (size: string): Promise<void> => {
+      await own.query(`ALTER SYSTEM SET max_wal_size = '${size}'`);
+      await own.query('SELECT pg_reload_conf()');
+    };
+    await setWalSize('32MB');
+    await say('extended');
+    await setWalSize('1GB');
+    await say('reserved');
+    await fill(4);
+    await say('unreserved');
+    const status = stream.replication.slotStatus();
+    expect(status?.retainedBytes).toBeGreaterThan(128 * 1024 * 1024);
+    expect(status?.safeWalBytes).toBeLessThanOrEqual(0);
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
+
+    await own.query('CHECKPOINT');
+    await until(() => stream.sink.resyncs.length === 2, 'the resync');
+    stream.sink.settleUpTo = undefined;
+    await insertGroup('after');
+    await stream.caughtUp();
+    await say('reserved');
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent', 'replication slot: lost']);
+    expect(groupNames(stream)).toEqual(['held', 'after']);
+    expect(stream.log.events('error')).toEqual(['replication.slot-replaced']);
+  });
+
   it('a connection that vanished without a word is followed by a new one, which ends the old backend', async () => {
     const proxy = await Proxy.to(use(0).url);
     proxies.push(proxy);
@@ -238,6 +362,24 @@ describe('on servers of its own', () => {
     expect(groupNames(stream)).toEqual(['before', 'after']);
     expect((await stream.slotRow()).active_pid).not.toBe(former);
     expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
+    await stream.stop();
+    await database.drop();
+  });
+
+  it('a slot dropped while our connection hears nothing is noticed by looking, long before the silence is', async () => {
+    const proxy = await Proxy.to(use(0).url);
+    proxies.push(proxy);
+    await migrated();
+    const stream = await started({ options: { databaseUrl: proxy.urlOf(database), heartbeatIntervalMs: 20 } });
+    await until(() => stream.replication.slotStatus()?.state === 'reserved', 'the slot to be seen');
+    const { active_pid: pid } = await stream.slotRow();
+    proxy.swallow();
+    await database.query('SELECT pg_terminate_backend($1, 5000)', [pid]);
+    await database.query('SELECT pg_drop_replication_slot($1)', [stream.slot]);
+    await until(() => stream.sink.resyncs.length === 2, 'the new slot', 5_000);
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(groupNames(stream)).toEqual(['after']);
     await stream.stop();
     await database.drop();
   });
@@ -348,6 +490,15 @@ class Proxy {
 
   redirect(url: string): void {
     this.#target = new URL(url);
+  }
+
+  /** What is connected now stays so and brings nothing any more, not even the server's end. */
+  swallow(): void {
+    for (const socket of this.#serverSide) {
+      socket.removeAllListeners('data');
+      socket.removeAllListeners('close');
+      socket.resume();
+    }
   }
 
   /** The server hears nothing of it. */

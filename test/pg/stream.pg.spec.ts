@@ -4,11 +4,14 @@ import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import type { AccountId, ActorId } from '../../src/core/model/ids.js';
 import { parsePosition } from '../../src/core/model/position.js';
 import type { RowChange } from '../../src/core/changes/commit.js';
+import type { ChangeLog } from '../../src/core/ports/change-log.js';
+import type { RunStatement } from '../../src/replication/heartbeat.js';
 import { type AccountIds, insertAccount } from '../support/account-rows.js';
 import {
   copyInto,
   HurriedClock,
   RecordingSink,
+  runAt,
   session,
   type StreamSetup,
   StreamUnderTest,
@@ -163,6 +166,21 @@ describe('what a commit says', () => {
     expect(stream.rowCommits().map(({ resync }) => resync)).toEqual([new Set([ours.accountId]), 'all']);
     expect(stream.sink.rowsOf(ours.accountId)[0]?.new).toMatchObject({ name: 'named', colour: 'red' });
     expect(stream.log.events('error')).toEqual(['replication.row-unreadable']);
+  });
+
+  it('F14: a column that gets another type under the stream has everything read again, once, and the stream goes on', async () => {
+    const stream = await started();
+    await database.sql(insertGroup('before'));
+    await database.query(`UPDATE policies SET description = 'before'`);
+    await database.sql('ALTER TABLE policies ALTER disabled_at TYPE text; ALTER TABLE policies ADD unknown int');
+    await database.query(`UPDATE policies SET description = 'after'`);
+    await database.query(`UPDATE policies SET description = 'once more'`);
+    await database.sql(insertGroup('after'));
+    await stream.caughtUp();
+    const once = new Set();
+    expect(stream.rowCommits().map(({ resync }) => resync)).toEqual([once, once, 'all', once, once]);
+    expect(groupNames(stream).at(-1)).toBe('after');
+    expect(stream.log.events('error')).toEqual([]);
   });
 
   it('E8: has one TRUNCATE, in order, and no deletes', async () => {
@@ -363,4 +381,76 @@ describe('a connection that breaks', () => {
     await until(() => stream.rowCommits().length === 60, 'all of it');
     expect(stream.log.events('warn')).toEqual([]);
   });
+});
+
+describe('a stream that is behind', () => {
+  const QUICK = { heartbeatIntervalMs: 20, staleAfterMs: 400, maxLagMs: 1_000 };
+  const fresh = (stream: StreamUnderTest): boolean => stream.replication.freshness.isFresh();
+
+  it('D14: for longer than the limit begins anew at the end of the log, and every store is read again', async () => {
+    const stream = await started({ options: { ...QUICK, maxPendingBytes: 1 } });
+    await until(() => fresh(stream), 'the first proof');
+    stream.sink.held = 2; // nothing more is read
+    await database.sql(insertGroup('last of before'));
+    await until(() => !fresh(stream), 'the stream to be stale');
+    for (let n = 0; n < 50; n += 1) await database.sql(insertGroup(`backlog ${n}`));
+    await until(() => stream.log.events('error').includes('replication.backlog-abandoned'), 'the limit');
+    stream.sink.held = 0;
+    await until(() => stream.sink.resyncs.includes('replication slot: backlog-abandoned'), 'the new slot');
+    await until(() => fresh(stream), 'a new proof');
+    await database.sql(insertGroup('after'));
+    await stream.caughtUp();
+    expect(groupNames(stream).filter((name) => name?.startsWith('backlog'))).toEqual([]);
+    expect(groupNames(stream).at(-1)).toBe('after');
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent', 'replication slot: backlog-abandoned']);
+    await until(async () => {
+      const { confirmed } = await stream.slotRow();
+      return parsePosition(confirmed) === stream.sink.commits.at(-1)?.position;
+    }, 'the acknowledgement of what came after');
+  });
+
+  it('D14: because the event store takes nothing gives up what waits for it, and revocations go on', async () => {
+    const never = (): Promise<never> => new Promise(() => undefined);
+    const changeLog: ChangeLog = { append: never, spool: never, finishSpool: never, enterTimeline: async () => false };
+    const stream = await started({ options: { ...QUICK, maxPendingBytes: 100_000, maxTxBytes: 90_000 }, changeLog });
+    for (let n = 0; n < 12; n += 1) {
+      await database.query(
+        `INSERT INTO groups (account_id, name) SELECT $1, $2 || ' ' || n FROM generate_series(1, 200) n`,
+        [ours.accountId, `backlog ${n}`],
+      );
+    }
+    await until(() => stream.log.events('error').includes('replication.backlog-abandoned'), 'the limit');
+    await until(() => stream.log.events('warn').includes('recorder.backlog-abandoned'), 'the backlog to be given up');
+    await until(() => fresh(stream), 'a new proof');
+    await database.sql(insertGroup('after'));
+    await stream.caughtUp();
+    expect(groupNames(stream).at(-1)).toBe('after');
+  });
+
+  it('D14: is fresh without the right to write heartbeats, and while nothing can be asked; not while nothing is heard', async () => {
+    let may: 'write' | 'read' | 'nothing' = 'write';
+    const run: RunStatement = (text, values) => {
+      const isRefused = may === 'nothing' || (may === 'read' && text.includes('pg_logical_emit_message'));
+      return isRefused ? Promise.reject(new Error('refused')) : runAt(database.url, text, values);
+    };
+    const stream = await started({ options: QUICK, run });
+    await until(() => fresh(stream), 'the first proof');
+    for (const next of ['read', 'nothing'] as const) {
+      may = next;
+      await until(() => stream.log.events().includes('replication.heartbeat-failed'), 'the refusal');
+      await mustStayFresh(stream, 3 * QUICK.staleAfterMs);
+    }
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
+    stream.sink.held = Infinity;
+    await database.sql(insertGroup('unheard'));
+    await until(() => !fresh(stream), 'the stream to be stale', 5_000);
+  });
+
+  async function mustStayFresh(stream: StreamUnderTest, forMs: number): Promise<void> {
+    const endsAt = performance.now() + forMs;
+    while (performance.now() < endsAt) {
+      expect(fresh(stream)).toBe(true);
+      await database.query('SELECT 1');
+    }
+  }
 });

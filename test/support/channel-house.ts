@@ -292,6 +292,9 @@ const SILENT: Logger = { error: ignore, warn: ignore, info: ignore, debug: ignor
 const UNCOUNTED: Metrics = {
   commitApplied: ignore,
   replicationLag: ignore,
+  slot: ignore,
+  storeDrifted: ignore,
+  storeAudited: ignore,
   replicationState: ignore,
   changeLogBacklog: ignore,
   rowUnreadable: ignore,

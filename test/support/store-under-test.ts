@@ -8,6 +8,7 @@ import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
 import type { Logger } from '../../src/core/support/logger.js';
 import { OpenReceipts } from '../../src/replication/open-receipts.js';
+import type { Scheduler } from '../../src/core/support/scheduler.js';
 import { AccountStoreRegistry, type StoreOptions } from '../../src/store/account-store-registry.js';
 import { ManualClock } from './manual-clock.js';
 import { ModelDatabase } from './model-database.js';
@@ -17,6 +18,7 @@ const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
   ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, receipted: IGNORED, queried: IGNORED },
+  ...{ slot: IGNORED, storeDrifted: IGNORED, storeAudited: IGNORED },
 };
 export const SILENT: Logger = { error: IGNORED, warn: IGNORED, info: IGNORED, debug: IGNORED };
 
@@ -55,7 +57,7 @@ class RecordingStreams implements AccountStreams {
   }
 }
 
-const OPTIONS: StoreOptions = { idleTtlMs: 60_000, hydrationConcurrency: 8, resyncLimitMs: 60_000 };
+const OPTIONS: StoreOptions = { idleTtlMs: 60_000, hydrationConcurrency: 8, resyncLimitMs: 60_000, auditIntervalMs: 0 };
 
 export class StoreUnderTest {
   readonly db = new ModelDatabase();
@@ -66,6 +68,9 @@ export class StoreUnderTest {
   /** Called by a test: the last of these was written. */
   readonly forgets: (() => void)[] = [];
   readonly receipts = new OpenReceipts();
+  /** Outcomes of audits, and the rows that differed, by table. */
+  readonly audits: string[] = [];
+  readonly drift: [table: string, rows: number][] = [];
   readonly registry: AccountStoreRegistry;
   isFresh = true;
   /** Position of a commit that some client view has not shown yet. */
@@ -81,6 +86,8 @@ export class StoreUnderTest {
       readonly reader?: HydrationReader;
       readonly clock?: Clock;
       readonly startSnapshot?: () => XidSnapshot | undefined;
+      readonly log?: Logger;
+      readonly scheduler?: Scheduler;
     } = {},
   ) {
     this.registry = new AccountStoreRegistry(
@@ -99,8 +106,14 @@ export class StoreUnderTest {
         views: { oldestPosition: () => this.viewBacklog },
         startSnapshot: real.startSnapshot ?? (() => this.startSnapshot),
         clock: real.clock ?? this.clock,
-        metrics: NO_METRICS,
-        log: SILENT,
+        random: { uuid: () => '', bytes: (length) => new Uint8Array(length), fraction: () => 0.5 },
+        scheduler: real.scheduler ?? { elapsedMs: () => 0, nextTurn: queueMicrotask },
+        metrics: {
+          ...NO_METRICS,
+          storeAudited: (outcome) => void this.audits.push(outcome),
+          storeDrifted: (table, rows) => void this.drift.push([table, rows]),
+        },
+        log: real.log ?? SILENT,
       },
       { ...OPTIONS, ...options },
     );

@@ -3,14 +3,16 @@ import { Client } from 'pg';
 import type { Change, Commit, RowChange } from '../../src/core/changes/commit.js';
 import type { AccountId } from '../../src/core/model/ids.js';
 import type { Position } from '../../src/core/model/position.js';
-import type { ChangeLog, ChangeLogEntry } from '../../src/core/ports/change-log.js';
+import type { ChangeLog, ChangeLogEntry, SpooledChange, SpooledCommit } from '../../src/core/ports/change-log.js';
 import type { CommitSink } from '../../src/core/ports/commit-sink.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
 import type { LogFields, Logger } from '../../src/core/support/logger.js';
-import { openDatabase } from '../../src/db/open-database.js';
+import { type Database, openDatabase } from '../../src/db/open-database.js';
 import { reconcilePublications } from '../../src/db/publications.js';
 import { OpenReceipts } from '../../src/replication/open-receipts.js';
+import { slotState } from '../../src/db/slot-state.js';
+import type { RunStatement } from '../../src/replication/heartbeat.js';
 import { buildReplication, type Replication, type ReplicationOptions } from '../../src/replication/replication.js';
 import type { PublicationsOutcome } from '../../src/replication/replication-stream.js';
 import { SystemClock } from '../../src/system/system-clock.js';
@@ -70,12 +72,21 @@ function isRow(change: Change): change is RowChange {
 /** An event store in memory. */
 class MemoryChangeLog implements ChangeLog {
   readonly entries: ChangeLogEntry[] = [];
+  readonly #spooled: SpooledChange[] = [];
   failWith: Error | undefined;
   timelineChanges = false;
 
   async append(entries: readonly ChangeLogEntry[]): Promise<void> {
     if (this.failWith) throw this.failWith;
     this.entries.push(...entries);
+  }
+
+  async spool(changes: readonly SpooledChange[]): Promise<void> {
+    this.#spooled.push(...changes);
+  }
+
+  async finishSpool({ position, xid, committedAt }: SpooledCommit): Promise<void> {
+    for (const change of this.#spooled.splice(0)) this.entries.push({ ...change, position, xid, committedAt });
   }
 
   async enterTimeline(): Promise<boolean> {
@@ -119,6 +130,7 @@ const NO_METRICS: Metrics = {
   ...{ commitApplied: IGNORED, replicationLag: IGNORED, replicationState: IGNORED, changeLogBacklog: IGNORED },
   ...{ rowUnreadable: IGNORED, channelOpened: IGNORED, channelClosed: IGNORED, pushed: IGNORED, decided: IGNORED },
   ...{ upgradeAnswered: IGNORED, frameRefused: IGNORED, throttled: IGNORED, receipted: IGNORED, queried: IGNORED },
+  ...{ slot: IGNORED, storeDrifted: IGNORED, storeAudited: IGNORED },
 };
 
 export interface StreamSetup {
@@ -126,6 +138,7 @@ export interface StreamSetup {
   readonly sink?: RecordingSink;
   readonly changeLog?: ChangeLog;
   readonly clock?: Clock;
+  readonly run?: RunStatement;
   readonly reconcile?: () => Promise<PublicationsOutcome>;
 }
 
@@ -152,6 +165,7 @@ export class StreamUnderTest {
         messagePrefix: 'portcullis',
         heartbeatIntervalMs: 200,
         staleAfterMs: 30_000,
+        maxLagMs: 300_000,
         maxPendingBytes: 64 * 1024 * 1024,
         maxTxChanges: 50_000,
         maxTxBytes: 64 * 1024 * 1024,
@@ -161,7 +175,8 @@ export class StreamUnderTest {
         sink: this.sink,
         changeLog: setup.changeLog ?? this.memory,
         receipts: this.receipts,
-        run: (sql, values) => runAt(url, sql, values),
+        run: setup.run ?? ((sql, values) => runAt(url, sql, values)),
+        readSlot: () => onDatabase(url, (db) => slotState(db, this.slot)),
         reconcilePublications: setup.reconcile ?? (() => reconcile(url)),
         clock: setup.clock ?? new SystemClock(),
         scheduler: new SystemScheduler(),
@@ -214,19 +229,25 @@ export class StreamUnderTest {
   }
 }
 
-async function reconcile(url: string): Promise<PublicationsOutcome> {
-  const database = openDatabase(url, { max: 1 });
-  try {
+function reconcile(url: string): Promise<PublicationsOutcome> {
+  return onDatabase(url, async (database) => {
     const changes = await reconcilePublications(database, 'portcullis');
     if (changes.some(({ what }) => what === 'created')) return 'created';
     return changes.length > 0 ? 'altered' : 'unchanged';
+  });
+}
+
+async function onDatabase<Result>(url: string, ask: (database: Database) => Promise<Result>): Promise<Result> {
+  const database = openDatabase(url, { max: 1 });
+  try {
+    return await ask(database);
   } finally {
     await database.close();
   }
 }
 
 /** On a connection of its own, so that it goes where the stream goes when the address leads elsewhere. */
-async function runAt(url: string, sql: string, values: readonly unknown[]): Promise<Record<string, unknown>[]> {
+export async function runAt(url: string, sql: string, values: readonly unknown[]): Promise<Record<string, unknown>[]> {
   const client = await session({ url });
   try {
     return (await client.query<Record<string, unknown>>(sql, [...values])).rows;

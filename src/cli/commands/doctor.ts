@@ -1,7 +1,11 @@
+import type { SlotFacts } from '../../core/ports/slot-status.js';
 import { checkServer } from '../../db/check-server.js';
 import type { ServerFault } from '../../db/check-server.js';
 import type { Database } from '../../db/open-database.js';
-import { changeLogSize, slotState } from '../../db/slot-state.js';
+import { publicationDrift } from '../../db/publications.js';
+import { runningFacts } from '../../db/running-facts.js';
+import { runningFaults, type RunningFault } from '../../db/running-faults.js';
+import { changeLogSize, type ChangeLogSize, slotState } from '../../db/slot-state.js';
 import { unreadableRows } from '../../db/unreadable-rows.js';
 import type { UnreadableRow } from '../../db/unreadable-rows.js';
 import type { Command } from '../command.js';
@@ -9,56 +13,116 @@ import { readFlags } from '../read-flags.js';
 import { withDatabase } from '../with-database.js';
 
 export const doctor: Command = {
-  help: `usage: portcullis doctor
+  help: `usage: portcullis doctor [--json]
 
-Looks at the server's settings, the role's privileges, the schema, the publications, the replication slot and every row.
-Says what is wrong and the statement that puts it right. Exits with 1 when something must be put right; warnings alone
-exit with 0.`,
+Looks at the server's settings, the role's privileges, the schema, the publications, the replication slot, what holds it
+back, and every row. Says what is wrong and the statement that puts it right. Exits with 1 when something must be put
+right; warnings alone exit with 0. With --json, one object: ok, faults, slot, lag_seconds, settings, change_log,
+unreadable_rows.`,
   async run({ args, out, config }) {
-    readFlags(args, {});
-    const { publicationPrefix: prefix, replicationSlot: slot } = config();
-    const mustBeFixed = await withDatabase(config(), async (database) => {
-      const faults = await checkServer(database, { prefix, slot });
-      for (const fault of faults) out(printFault(fault));
-      const slotLost = await reportSlot(database, slot, out);
-      await reportChangeLog(database, out);
-      const canReadRows = !faults.some((fault) => fault.code === 'migrations');
-      const rows = canReadRows ? await unreadableRows(database, MAX_ROWS) : [];
-      for (const row of rows) out(printRow(row));
-      if (rows.length === MAX_ROWS)
-        out(`more than ${MAX_ROWS} rows have content that does not parse; these are the first`);
-      return slotLost || rows.length > 0 || faults.some((fault) => fault.severity === 'fault');
-    });
-    out(mustBeFixed ? 'something must be put right' : 'ok');
-    return mustBeFixed ? 1 : 0;
+    const { values } = readFlags(args, { json: { type: 'boolean', default: false } });
+    const { publicationPrefix: prefix, replicationSlot: slot, databasePoolSize: poolSize } = config();
+    const found = await withDatabase(config(), (database) => examine(database, { prefix, slot, poolSize }));
+    if (values.json) out(JSON.stringify(asJson(found)));
+    else for (const line of asText(found, slot)) out(line);
+    return isWell(found) ? 0 : 1;
   },
 };
 
 /** Nobody reads more; each is printed. */
 const MAX_ROWS = 200;
+/** A transaction that is open for less is just work. */
+const OPEN_FOR_MS = 60_000;
 
-function printFault({ severity, what, fix }: ServerFault): string {
-  return `${severity}: ${what}\n  fix: ${fix}`;
+interface Findings {
+  readonly faults: readonly (ServerFault | RunningFault)[];
+  readonly slot: SlotFacts | undefined;
+  readonly lagSeconds: number | null;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly changeLog: ChangeLogSize | undefined;
+  readonly rows: readonly UnreadableRow[];
 }
 
-/** Returns true when the slot can never be read again. */
-async function reportSlot(database: Database, slot: string, out: (text: string) => void): Promise<boolean> {
-  const state = await slotState(database, slot);
-  if (!state) {
-    out(`slot "${slot}": none yet, the server makes it at its start`);
-    return false;
-  }
-  const limit = state.safeWalBytes === null ? '' : `, lost after ${bytes(state.safeWalBytes)} more`;
-  out(
-    `slot "${slot}": ${state.active ? 'read by a server' : 'not read by anybody'}, ${bytes(state.lagBytes)} behind, wal_status ${state.walStatus}${limit}`,
-  );
-  if (!state.active) out(`  to remove it for good: SELECT pg_drop_replication_slot('${slot}');`);
-  return state.walStatus === 'lost';
+interface Subject {
+  readonly prefix: string;
+  readonly slot: string;
+  readonly poolSize: number;
 }
 
-async function reportChangeLog(database: Database, out: (text: string) => void): Promise<void> {
-  const size = await changeLogSize(database);
-  if (size) out(`change_log: ${bytes(size.bytes)}, about ${Math.round(size.entries)} entries`);
+async function examine(database: Database, { prefix, slot: slotName, poolSize }: Subject): Promise<Findings> {
+  const serverFaults = await checkServer(database, { prefix, slot: slotName });
+  const has = (code: ServerFault['code']): boolean => serverFaults.some((fault) => fault.code === code);
+  const facts = await runningFacts(database, slotName, OPEN_FOR_MS);
+  const slot = await slotState(database, slotName);
+  // A publication that is missing altogether is named already.
+  const drift = has('publication') || has('in-recovery') ? [] : await publicationDrift(database, prefix);
+  return {
+    faults: [...serverFaults, ...runningFaults({ facts, slot, slotName, drift, poolSize })],
+    slot,
+    lagSeconds: facts.lag_seconds,
+    settings: facts.settings,
+    changeLog: await changeLogSize(database),
+    rows: has('migrations') ? [] : await unreadableRows(database, MAX_ROWS),
+  };
+}
+
+function isWell({ faults, rows }: Findings): boolean {
+  return rows.length === 0 && faults.every((fault) => fault.severity === 'warning');
+}
+
+function asJson(found: Findings): Record<string, unknown> {
+  const { faults, slot, lagSeconds, settings, changeLog, rows } = found;
+  return {
+    ok: isWell(found),
+    faults,
+    slot: slot && {
+      active_pid: slot.activePid,
+      wal_status: slot.walStatus,
+      retained_bytes: slot.retainedBytes,
+      lag_bytes: slot.lagBytes,
+      safe_wal_bytes: slot.safeWalBytes,
+      invalidation: slot.invalidation,
+      failover: slot.failover,
+    },
+    lag_seconds: lagSeconds,
+    settings,
+    change_log: changeLog,
+    unreadable_rows: rows,
+  };
+}
+
+function asText(found: Findings, slotName: string): string[] {
+  const { faults, slot, lagSeconds, settings, changeLog, rows } = found;
+  return [
+    ...faults.map(({ severity, what, fix }) => `${severity}: ${what}\n  fix: ${fix}`),
+    ...slotLines(slot, slotName, lagSeconds),
+    ...(changeLog ? [`change_log: ${bytes(changeLog.bytes)}, about ${Math.round(changeLog.entries)} entries`] : []),
+    `settings: ${Object.entries(settings)
+      .map(([name, value]) => `${name} = ${value === '' ? "''" : value}`)
+      .join(', ')}`,
+    ...rows.map(printRow),
+    ...(rows.length === MAX_ROWS
+      ? [`more than ${MAX_ROWS} rows have content that does not parse; these are the first`]
+      : []),
+    isWell(found) ? 'ok' : 'something must be put right',
+  ];
+}
+
+function slotLines(slot: SlotFacts | undefined, name: string, lagSeconds: number | null): string[] {
+  if (!slot) return [`slot "${name}": none yet, the server makes it at its start`];
+  const { activePid, lagBytes, retainedBytes, walStatus, safeWalBytes, failover } = slot;
+  const lines = [
+    [
+      `slot "${name}": ${activePid === null ? 'not read by anybody' : `read by a server (process ${activePid})`}`,
+      `${bytes(lagBytes)}${lagSeconds === null ? '' : ` and ${lagSeconds.toFixed(1)} s`} behind`,
+      `keeps ${bytes(retainedBytes)}`,
+      `wal_status ${walStatus}`,
+      ...(safeWalBytes === null ? [] : [`lost after ${bytes(Math.max(safeWalBytes, 0))} more`]),
+      `failover ${failover ? 'yes' : 'no'}`,
+    ].join(', '),
+  ];
+  if (activePid === null) lines.push(`  to remove it for good: SELECT pg_drop_replication_slot('${name}');`);
+  return lines;
 }
 
 function printRow({ table, key, part, problem }: UnreadableRow): string {

@@ -1,10 +1,17 @@
+import type { AccountTable } from '../model/rows.js';
+import type { SlotStatus } from './slot-status.js';
+
 /** Counting without knowing who collects. Label values come from closed sets; ids and free text go to logs only. */
 export interface Metrics {
   commitApplied(changes: number, decodeMs: number, applyMs: number): void;
   replicationLag(bytes: number, ms: number): void;
   replicationState(state: 'connecting' | 'streaming' | 'stopped'): void;
+  slot(status: SlotStatus): void;
   changeLogBacklog(entries: number): void;
   rowUnreadable(table: string): void;
+  /** A store differed from the database in so many rows of a table: a defect. */
+  storeDrifted(table: AccountTable, rows: number): void;
+  storeAudited(outcome: 'equal' | 'drifted' | 'abandoned'): void;
   channelOpened(role: PeerRole): void;
   channelClosed(role: PeerRole, why: string): void;
   pushed(role: PeerRole, event: string): void;

@@ -1,4 +1,5 @@
 import type { Position } from '../model/position.js';
+import type { SlotStatus } from './slot-status.js';
 
 /** What `/readyz` tells a load balancer and a deploy script. */
 export interface Readiness {
@@ -6,5 +7,7 @@ export interface Readiness {
   problems(): readonly string[];
   /** Every live channel has applied and pushed everything up to here. */
   appliedPosition(): Position;
+  /** Undefined before the server has said anything of it. */
+  slot(): SlotStatus | undefined;
 }
 export const READINESS = Symbol('Readiness');
