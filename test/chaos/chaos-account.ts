@@ -165,7 +165,7 @@ export class ChaosAccount {
   }
 
   /** A device that is there under another id, since it came back before its row did, is left alone: addresses are claimed first. */
-  #device(table: string, row: Readonly<Record<'id' | 'external_id', string>>): string {
+  #device(table: string, row: Readonly<Record<string, string> & Record<'id' | 'external_id', string>>): string {
     const columns = { account_id: this.id, ...row };
     const values = Object.values(columns).map((value) => `'${value}'`);
     return `INSERT INTO ${table} (${Object.keys(columns).join(', ')}) SELECT ${values.join(', ')} WHERE NOT EXISTS

@@ -43,7 +43,7 @@ const AGENTS = {
   client: 'Ubuntu/24.4.0 connlib/1.5.3 (x86_64; 6.8.0)',
   gateway: 'Linux/6.8.0 connlib/1.4.16 (x86_64)',
 };
-const HEARTBEAT_MS = 500;
+const HEARTBEAT_MS = 400;
 /** A peer that hears nothing for so long gives its socket up. */
 const SILENCE_MS = 5_000;
 const LONGEST_BACK_OFF_MS = 1_000;

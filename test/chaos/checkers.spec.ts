@@ -16,7 +16,15 @@ import { lastOnBefore, minus, type Timeline, Timelines, within } from './interva
 const CALM: Bounds = { deltaMs: 100, faults: [] };
 const ALWAYS: Timeline = [{ from: 0, to: 10_000 }];
 
-function late(observed: Timeline, truth: Timeline, { bounds = CALM, spans = ALWAYS, since = 'truth-ended' } = {}) {
+function late(
+  observed: Timeline,
+  truth: Timeline,
+  {
+    bounds = CALM,
+    spans = ALWAYS,
+    since = 'truth-ended',
+  }: { readonly bounds?: Bounds; readonly spans?: Timeline; readonly since?: 'truth-ended' | 'began' } = {},
+) {
   const found = lateness(new Map([['k', observed]]), new Map([['k', truth]]), { since, spansOf: () => spans }, bounds);
   return found.map(({ from, to, since: at, isLate }) => ({ since: at, from, to, isLate }));
 }
@@ -144,20 +152,19 @@ it('a grant after the database was silent for too long is a violation, one befor
 });
 
 it('a history that lacks what was confirmed, or has what failed, is no history', () => {
-  const committed = new Set([1]);
+  const committed = new Set(['a']);
   expect(
     historyViolations(
       [
-        { xid: 1, outcome: 'ok' },
-        { xid: 2, outcome: 'fail' },
-        { xid: undefined, outcome: 'fail' },
-        { xid: 3, outcome: 'info' },
+        { mark: 'a', outcome: 'ok' },
+        { mark: 'b', outcome: 'fail' },
+        { mark: 'c', outcome: 'info' },
       ],
       committed,
     ),
   ).toEqual([]);
-  expect(historyViolations([{ xid: 2, outcome: 'ok' }], committed)).toHaveLength(1);
-  expect(historyViolations([{ xid: 1, outcome: 'fail' }], committed)).toHaveLength(1);
+  expect(historyViolations([{ mark: 'b', outcome: 'ok' }], committed)).toHaveLength(1);
+  expect(historyViolations([{ mark: 'a', outcome: 'fail' }], committed)).toHaveLength(1);
 });
 
 it('percentiles are durations that were measured', () => {

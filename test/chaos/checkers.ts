@@ -20,7 +20,7 @@ export interface Lateness {
   /** When it was wrong: not before `since`. */
   readonly from: number;
   readonly to: number;
-  /** Faults that were in force meanwhile, the longest grace first. */
+  /** Faults that were in force meanwhile; for what took longer than the bound, also those that were only just over. */
   readonly faults: readonly string[];
   readonly isLate: boolean;
 }
@@ -60,29 +60,29 @@ export function lateness(
       const span = spans.find(({ from, to }) => from <= wrong.from && wrong.from < to);
       const ended = sinceWhen === 'began' ? wrong.from : lastOnBefore(right, wrong.from);
       const since = Math.max(ended, span?.from ?? wrong.from);
-      const { deadline, faults } = deadlineOf(since, windows, bounds.deltaMs);
-      found.push({ key, since, from: wrong.from, to: wrong.to, faults, isLate: wrong.to > deadline });
+      found.push(judged({ key, since, from: wrong.from, to: wrong.to }, windows, bounds.deltaMs));
     }
   }
   return found;
 }
 
 /** @param windows sorted by `from` */
-function deadlineOf(
-  since: number,
+function judged(
+  wrong: Omit<Lateness, 'faults' | 'isLate'>,
   windows: readonly FaultWindow[],
   deltaMs: number,
-): { deadline: number; faults: string[] } {
+): Lateness {
+  const { since, to } = wrong;
   let deadline = since + deltaMs;
-  const met: FaultWindow[] = [];
+  const faults = new Set<string>();
   for (const window of windows) {
-    if (window.from > deadline) break;
-    const made = window.to + window.graceMs;
-    if (made < since) continue;
-    met.push(window);
-    deadline = Math.max(deadline, made);
+    if (window.from > Math.max(deadline, to)) break;
+    const madeGoodAt = window.to + window.graceMs;
+    if (madeGoodAt < since) continue;
+    if (window.from <= to && (window.to >= since || to - since > deltaMs)) faults.add(window.id);
+    if (window.from <= deadline) deadline = Math.max(deadline, madeGoodAt);
   }
-  return { deadline, faults: met.sort((a, b) => b.graceMs - a.graceMs).map(({ id }) => id) };
+  return { ...wrong, faults: [...faults], isLate: to > deadline };
 }
 
 /** Checker 1 for cuts by hand (D8a): no pair is held across one, whatever else is true. */
@@ -104,8 +104,7 @@ export function uncutPairs(
         const since = Math.max(at, span.from);
         const to = Math.min(across.to, span.to);
         if (to <= since) continue;
-        const { deadline, faults } = deadlineOf(since, windows, bounds.deltaMs);
-        found.push({ key, since, from: since, to, faults, isLate: to > deadline });
+        found.push(judged({ key, since, from: since, to }, windows, bounds.deltaMs));
         break;
       }
     }
@@ -218,15 +217,13 @@ export function distribution(samples: readonly number[]): Distribution | undefin
  * rolled back is not. Finds faults of the database or of the harness: without it a history could be blamed on the product.
  */
 export function historyViolations(
-  operations: readonly { readonly xid: number | undefined; readonly outcome: 'ok' | 'fail' | 'info' }[],
-  committed: ReadonlySet<number>,
+  operations: readonly { readonly mark: string; readonly outcome: 'ok' | 'fail' | 'info' }[],
+  committed: ReadonlySet<string>,
 ): string[] {
-  return operations.flatMap(({ xid, outcome }) => {
-    if (xid === undefined || outcome === 'info' || (outcome === 'ok') === committed.has(xid)) return [];
+  return operations.flatMap(({ mark, outcome }) => {
+    if (outcome === 'info' || (outcome === 'ok') === committed.has(mark)) return [];
     return [
-      outcome === 'ok'
-        ? `transaction ${xid} was confirmed and is not in the history`
-        : `transaction ${xid} failed and is in the history`,
+      outcome === 'ok' ? `${mark} was confirmed and is not in the history` : `${mark} failed and is in the history`,
     ];
   });
 }

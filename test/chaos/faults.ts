@@ -113,7 +113,7 @@ export const FAULTS: readonly Fault[] = [
   {
     id: 'F6',
     what: 'the slot is invalidated',
-    how: 'product stopped, max_slot_wal_keep_size = 1MB, five WAL segments, CHECKPOINT: wal_status is lost',
+    how: 'product stopped, max_slot_wal_keep_size = 48MB, eight WAL segments, CHECKPOINT: wal_status is lost',
     expected: 'recognised, dropped, made again, everything read again; no crash loop',
     pass: 'exact within 15 s',
     graceMs: 15_000,
@@ -125,7 +125,7 @@ export const FAULTS: readonly Fault[] = [
         world.workload.hold();
         await pause(500);
         await mustSql(world, (sql) => world.witness.catchUp(sql));
-        await world.postgres.restart('fast', { max_slot_wal_keep_size: '1MB' });
+        await world.postgres.restart('fast', { max_slot_wal_keep_size: '48MB' });
         await mustSql(world, (sql) => loseSlot(world, sql));
         await world.postgres.restart('fast');
         world.workload.resume();
@@ -591,10 +591,11 @@ async function dropSlot(sql: Client): Promise<void> {
 }
 
 async function loseSlot(world: World, sql: Client): Promise<void> {
-  for (let segment = 0; segment < 5; segment += 1) {
+  for (let segment = 0; segment < 8; segment += 1) {
     await sql.query(`SELECT pg_logical_emit_message(true, 'fill', ''); SELECT pg_switch_wal()`);
     await world.witness.catchUp(sql);
   }
+  if (!(await within(5_000, () => world.witness.catchUp(sql)))) throw new Error('the witness still needs old segments');
   await sql.query('CHECKPOINT');
   const { rows } = await sql.query<{ status: string }>(
     'SELECT wal_status AS status FROM pg_replication_slots WHERE slot_name = $1',

@@ -6,10 +6,6 @@ export interface Interval {
   readonly to: number;
 }
 
-export interface KeyedInterval extends Interval {
-  readonly key: string;
-}
-
 /** Sorted by `from`, none touching the next. */
 export type Timeline = readonly Interval[];
 

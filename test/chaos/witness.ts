@@ -26,11 +26,11 @@ export interface WitnessedCommit {
   /** When its commit record was made, by the harness's monotonic clock, in ms; never before that of the commit before. */
   readonly at: number;
   readonly changes: readonly WitnessedChange[];
-  /** A writer of the campaign made it; nothing else is said of one that changed nothing. */
-  isMarked: boolean;
+  /** What the writer of the campaign called it; absent when somebody else made it. */
+  readonly mark: string | undefined;
 }
 
-/** Prefix of the logical message that a writer puts into each of its transactions. */
+/** Of the logical message that a writer puts into each of its transactions, so that the history has it whatever it changes. */
 export const MARK_PREFIX = 'chaos';
 
 const SLOT = 'chaos_witness';
@@ -70,14 +70,22 @@ export class Witness {
     }
   }
 
-  /** The slot keeps nothing it has shown, so that a limit on kept WAL meets the product's slot and not this one. */
-  async catchUp(sql: Client): Promise<void> {
-    for (let times = 0; times < 2; times += 1) {
-      await sql.query('SELECT pg_log_standby_snapshot()');
-      await this.read(sql);
-    }
+  /**
+   * Lets go of segments that only this slot keeps, so that a limit on kept WAL meets the product's slot and not this one.
+   * True: it needs none but the newest. One call does not always do: a slot moves on two snapshots late.
+   */
+  async catchUp(sql: Client): Promise<boolean> {
+    await sql.query('SELECT pg_log_standby_snapshot()');
+    await this.read(sql);
+    const { rows } = await sql.query<{ kept: string }>(
+      'SELECT pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn) AS kept FROM pg_replication_slots WHERE slot_name = $1',
+      [SLOT],
+    );
+    return Number(rows[0]?.kept) < ONE_SEGMENT;
   }
 }
+
+const ONE_SEGMENT = 16 * 1024 * 1024;
 
 /**
  * Messages of pgoutput, protocol version 1. Source: PostgreSQL documentation, "Logical Replication Message Formats" and
@@ -86,7 +94,8 @@ export class Witness {
 class Decoder {
   readonly #relations = new Map<number, { readonly table: string; readonly columns: readonly string[] }>();
   #begun:
-    { readonly xid: number; readonly at: number; isMarked: boolean; readonly changes: WitnessedChange[] } | undefined;
+    | { readonly xid: number; readonly at: number; mark: string | undefined; readonly changes: WitnessedChange[] }
+    | undefined;
 
   /** A new reading of the slot describes its tables anew. */
   startOver(): void {
@@ -101,7 +110,7 @@ class Decoder {
         this.#begun = {
           xid: message.readUInt32BE(17),
           at: monotonicOf(message.readBigInt64BE(9)),
-          isMarked: false,
+          mark: undefined,
           changes: [],
         };
         return undefined;
@@ -135,17 +144,22 @@ class Decoder {
         }
         return undefined;
       case 'M':
-        if (this.#begun && cstring(message, { byte: 10 }) === MARK_PREFIX) this.#begun.isMarked = true;
+        this.#message(message);
         return undefined;
       default:
         return undefined; // types and origins
     }
   }
 
+  #message(message: Buffer): void {
+    const at = { byte: 10 };
+    if (cstring(message, at) === MARK_PREFIX && this.#begun) this.#begun.mark = message.toString('utf8', at.byte + 4);
+  }
+
   #commit(position: bigint): WitnessedCommit | undefined {
     const begun = this.#begun;
     this.#begun = undefined;
-    return begun && (begun.isMarked || begun.changes.length > 0) ? { position, ...begun } : undefined;
+    return begun && (begun.mark !== undefined || begun.changes.length > 0) ? { position, ...begun } : undefined;
   }
 
   #add(change: WitnessedChange): undefined {

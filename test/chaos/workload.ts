@@ -10,10 +10,12 @@ import { MARK_PREFIX } from './witness.js';
 
 export interface DoneOperation {
   readonly name: string;
-  /** `info`: the connection ended while it was being committed; settled later by asking the database. */
+  /** `info`: the connection ended while it was being committed; settled at the end. */
   outcome: 'ok' | 'fail' | 'info';
+  /** What it is called in the log. A transaction id would not do: after a crash one that was never written is given again. */
+  readonly mark: string;
   /** Undefined when it did not come so far. */
-  readonly xid: number | undefined;
+  readonly xid: string | undefined;
   readonly invokedAt: number;
   readonly endedAt: number;
 }
@@ -62,15 +64,24 @@ export class Workload {
     this.#resume?.();
   }
 
-  /** What became of the transactions whose end nobody heard. */
-  async settle(sql: Client): Promise<void> {
+  /**
+   * What became of the transactions whose end nobody heard: asked of the database, which knows, unless it gave the id again.
+   * @param committed marks in the history
+   */
+  async settle(sql: Client, committed: ReadonlySet<string>): Promise<string[]> {
+    const found: string[] = [];
     for (const operation of this.done) {
-      if (operation.outcome !== 'info' || operation.xid === undefined) continue;
+      if (operation.outcome !== 'info') continue;
       const { rows } = await sql.query<{ status: string | null }>('SELECT pg_xact_status($1::xid8) AS status', [
-        String(operation.xid),
+        operation.xid,
       ]);
-      operation.outcome = rows[0]?.status === 'committed' ? 'ok' : 'fail';
+      const isCommitted = committed.has(operation.mark);
+      if (isCommitted && rows[0]?.status !== 'committed') {
+        found.push(`${operation.mark} is in the history, and ${rows[0]?.status} for the database`);
+      }
+      operation.outcome = isCommitted ? 'ok' : 'fail';
     }
+    return found;
   }
 
   async #write(random: SeededRandom, place: number): Promise<void> {
@@ -95,15 +106,18 @@ export class Workload {
 
   async #transact(client: Client, { name, end }: Operation, statements: readonly string[], place: number) {
     const invokedAt = performance.now();
-    let xid: number | undefined;
+    const mark = `${place}-${this.done.length}-${this.serial()}`;
+    let xid: string | undefined;
     let outcome: DoneOperation['outcome'] = 'fail';
     let isLost = false;
     try {
-      await client.query(`BEGIN; ${MARK}; ${statements.join(';\n')}`);
+      await client.query(
+        `BEGIN; SELECT pg_logical_emit_message(true, '${MARK_PREFIX}', '${mark}'); ${statements.join(';\n')}`,
+      );
       const { rows } = await client.query<{ xid: string }>('SELECT pg_current_xact_id()::text AS xid');
-      xid = Number(rows[0]?.xid);
+      xid = rows[0]?.xid;
       outcome = end === undefined || end === 'prepared' ? 'info' : 'fail';
-      await finish(client, end, `chaos_${place}_${Math.round(invokedAt)}`);
+      await finish(client, end, `chaos_${mark}`);
       if (outcome === 'info') outcome = 'ok';
     } catch (error) {
       // With a code the server refused it. Without one the connection is gone, and perhaps the COMMIT was heard.
@@ -111,12 +125,9 @@ export class Workload {
       if (!isLost) outcome = 'fail';
       if (!isLost) await client.query('ROLLBACK').catch(() => (isLost = true));
     }
-    return { isLost, operation: { name, outcome, xid, invokedAt, endedAt: performance.now() } };
+    return { isLost, operation: { name, outcome, mark, xid, invokedAt, endedAt: performance.now() } };
   }
 }
-
-/** By it the history has every transaction of a writer, also one that found no row to change. */
-const MARK = `SELECT pg_logical_emit_message(true, '${MARK_PREFIX}', '')`;
 
 async function finish(client: Client, end: Operation['end'], gid: string): Promise<void> {
   if (end === undefined) await client.query('COMMIT');

@@ -43,7 +43,7 @@ const SETTINGS: Settings = {
   LOG_LEVEL: 'warn',
   LOG_FORMAT: 'json',
 };
-const ACCOUNTS = 3;
+const ACCOUNTS = 4;
 const SAMPLE_EVERY_MS = 1_000;
 /** Slower than this nothing starts, however busy the machine. */
 const READY_WITHIN_MS = 60_000;
@@ -308,7 +308,7 @@ const WELCOME = `
   WHERE accounts.disabled_at IS NULL AND actors.disabled_at IS NULL AND auth_providers.disabled_at IS NULL
     AND (tokens.expires_at IS NULL OR tokens.expires_at > now())`;
 
-export async function confirmedPosition(sql: Client): Promise<bigint | undefined> {
+async function confirmedPosition(sql: Client): Promise<bigint | undefined> {
   const { rows } = await sql.query<{ lsn: string | null }>(
     'SELECT confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = $1',
     [SLOT],
