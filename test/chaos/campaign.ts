@@ -50,6 +50,7 @@ export interface CampaignReport {
   readonly seed: number;
   readonly seconds: number;
   readonly machine: string;
+  readonly peers: number;
   readonly commits: number;
   readonly operations: Readonly<Record<string, number>>;
   readonly frames: number;
@@ -201,6 +202,7 @@ class Campaign {
       seed: options.seed,
       seconds: Math.round((endsAt - this.#startedAt) / 1_000),
       machine: `${cpus().length} cores, Node ${process.versions.node}`,
+      peers: world.peers.length,
       commits: world.witness.commits.length,
       operations: countBy(world.workload.done, ({ outcome }) => outcome),
       frames: world.notes.frames,
