@@ -65,6 +65,7 @@ const CLOSE_LIMIT_MS = 2_000;
 
 const SLOT_HELD = '55006';
 const UNDEFINED_OBJECT = '42704';
+const CANNOT_CONNECT_NOW = '57P03';
 
 /**
  * States: idle → connecting → streaming → (broken → waiting → connecting) … → stopped.
@@ -138,6 +139,16 @@ export class ReplicationStream {
     this.#mustReplaceSlot = true;
     this.#publications = undefined;
     this.#connection?.destroy(new Error('a publication was dropped or made again'));
+  }
+
+  /**
+   * A server that takes no connections while it streams is shutting down, and its WAL senders stay until they are told that
+   * everything is flushed. What is not recorded never is, for there is no connection to record it with: each would wait for
+   * the other. So we leave, and the slot brings it again.
+   */
+  databaseFailed(error: unknown): void {
+    if (codeOf(error) !== CANNOT_CONNECT_NOW || !this.#session) return;
+    this.#connection?.destroy(new Error('the database is shutting down', { cause: error }));
   }
 
   async #run(): Promise<void> {

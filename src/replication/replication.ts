@@ -56,7 +56,10 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   const { sink, changeLog, clock, scheduler, random, metrics, log } = ports;
   const xids = new XidEpoch();
   const slot = new Slot(options.slot, log);
-  const recorder = new Recorder({ changeLog, clock, random, metrics, log });
+  const appendFailed = (error: unknown): void => {
+    stream.databaseFailed(error);
+  };
+  const recorder = new Recorder({ changeLog, clock, random, metrics, log, appendFailed });
   const acknowledger = new Acknowledger([() => recorder.recordedPosition(), () => sink.settledPosition()]);
   const heartbeat = new Heartbeat(
     {

@@ -1,5 +1,5 @@
 /** The campaign's PostgreSQL: a server of its own that is stopped, killed and started again on the same port. */
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from 'pg';
@@ -42,11 +42,17 @@ export class ChaosPostgres {
     return Number(new URL(this.url).port);
   }
 
-  /** `fast` ends every session in order; `immediate` is a crash, with recovery at the start. */
-  async restart(mode: 'fast' | 'immediate', settings: Readonly<Record<string, string>> = {}): Promise<void> {
+  /**
+   * `fast` ends every session in order; `immediate` is a crash, with recovery at the start. False: a fast shutdown did not
+   * end within 10 s, and was made an immediate one.
+   */
+  async restart(mode: 'fast' | 'immediate', settings: Readonly<Record<string, string>> = {}): Promise<boolean> {
+    const before = this.#immediateShutdowns();
     this.#server.killSync(mode === 'fast' ? 'SIGINT' : 'SIGQUIT');
     await this.#server.stop();
+    const wasInOrder = mode === 'immediate' || this.#immediateShutdowns() === before;
     this.#server = await launch(this.dataDir, settings);
+    return wasInOrder;
   }
 
   /** A connection past every proxy, for what the harness does itself. Its loss is an error of the next query only. */
@@ -61,6 +67,11 @@ export class ChaosPostgres {
     this.#server.killSync('SIGQUIT');
     await this.#server.stop();
     rmSync(this.dataDir, { recursive: true, force: true, maxRetries: 20, retryDelay: 25 });
+  }
+
+  #immediateShutdowns(): number {
+    const log = readFileSync(join(this.dataDir, 'postgres.log'), 'utf8');
+    return log.split('received immediate shutdown request').length;
   }
 }
 
