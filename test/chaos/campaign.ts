@@ -64,6 +64,8 @@ export interface CampaignReport {
   readonly undisturbedGrants: Distribution | undefined;
   readonly faults: readonly FaultReport[];
   readonly ackSamples: number;
+  /** What the server logged as warning or error, by event. */
+  readonly logged: Readonly<Record<string, number>>;
   readonly violations: Readonly<Record<string, readonly string[]>>;
   readonly violationCount: number;
 }
@@ -103,12 +105,14 @@ class Campaign {
 
   async run(): Promise<void> {
     const { world, random, options } = this;
-    const wanted = FAULTS.filter(isRunnable).filter(({ id }) => options.faults?.includes(id) ?? true);
+    const runnable = FAULTS.filter(isRunnable);
+    const given = options.faults?.flatMap((id) => runnable.filter((fault) => fault.id === id));
+    const wanted = given ?? runnable;
+    // Each once at first, so that a campaign that is long enough has them all; then by weight.
+    const turn = given ?? random.shuffled(wanted);
     world.workload.start();
     await pause(2_000);
     const endsAt = this.#startedAt + options.seconds * 1_000;
-    // Each once in turn at first, so that a short campaign has them all; then by weight.
-    const turn = options.faults ? wanted : [];
     for (let i = 0; performance.now() < endsAt && wanted.length > 0; i += 1) {
       const fault = turn[i] ?? random.weighted(wanted);
       await this.#inject(fault, random.fork(`${i} ${fault.id}`));
@@ -215,6 +219,7 @@ class Campaign {
       undisturbedGrants: distribution(durations(undisturbed(missing))),
       faults: this.#faultReports(revocations),
       ackSamples: world.ackSamples.length,
+      logged: countBy([...world.log, ...world.process.stderr.split('\n')], eventOf),
       violations,
       violationCount: Object.values(violations).reduce((sum, list) => sum + list.length, 0),
     };
@@ -351,6 +356,12 @@ function countBy<Item>(items: readonly Item[], by: (item: Item) => string): Reco
   const counts: Record<string, number> = {};
   for (const item of items) counts[by(item)] = (counts[by(item)] ?? 0) + 1;
   return counts;
+}
+
+/** Of a line of the server's log; what is no JSON is nobody's event. */
+function eventOf(line: string): string {
+  const [, level, event] = /"level":"(\w+)".*"event":"([^"]+)"/.exec(line) ?? [];
+  return event === undefined ? 'no event' : `${level} ${event}`;
 }
 
 async function columnsOf(sql: Client, table: string): Promise<string[]> {

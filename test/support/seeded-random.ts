@@ -38,6 +38,11 @@ export class SeededRandom {
     return item;
   }
 
+  shuffled<Item>(items: readonly Item[]): Item[] {
+    const keyed = items.map((item) => ({ item, key: this.fraction() }));
+    return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item);
+  }
+
   /** As often as its weight says. */
   weighted<Item extends { readonly weight: number }>(items: readonly Item[]): Item {
     let left = this.fraction() * items.reduce((sum, { weight }) => sum + weight, 0);
