@@ -23,7 +23,8 @@ export class ChaosPostgres {
   #server: EmbeddedPostgres;
 
   private constructor(
-    private readonly dataDir: string,
+    /** For whatever else shall be gone with it. */
+    readonly dataDir: string,
     server: EmbeddedPostgres,
   ) {
     this.#server = server;

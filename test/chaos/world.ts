@@ -2,6 +2,8 @@
  * Everything a campaign is made of: the database, the product as a process of its own between two bad lines, the peers, the
  * writers and the witness; and the hands by which a fault is done to them.
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import type { Client } from 'pg';
 import { formatPosition, parsePosition } from '../../src/core/model/position.js';
 import { migrateToLatest } from '../../src/db/migrate.js';
@@ -16,6 +18,8 @@ import { ChaosPostgres } from './chaos-postgres.js';
 import { pause, within } from './pause.js';
 import { Witness } from './witness.js';
 import { Workload } from './workload.js';
+
+const CLOCK = new URL('../support/clock-skew.mjs', import.meta.url);
 
 export const SLOT = 'chaos_product';
 export const PUBLICATION_PREFIX = 'portcullis';
@@ -80,6 +84,7 @@ export class World {
   #process: LaunchedServer | undefined;
   #ports = { api: 0, ops: 0 };
   #isExpectedToRun = false;
+  readonly #clockFile: string;
   #isOpen = true;
   #background: Promise<unknown> = Promise.resolve();
 
@@ -93,6 +98,7 @@ export class World {
     accounts: readonly ChaosAccount[],
   ) {
     this.accounts = accounts;
+    this.#clockFile = join(postgres.dataDir, 'clock-of-the-product');
     const { notes } = this;
     const wsUrl = `ws://127.0.0.1:${toProduct.port}`;
     this.peers = accounts
@@ -148,7 +154,8 @@ export class World {
   async startProduct(settings: Settings = {}): Promise<void> {
     const url = new URL(this.postgres.url);
     url.port = String(this.toDatabase.port);
-    const process = LaunchedServer.start({ ...SETTINGS, DATABASE_URL: url.href, ...settings });
+    const clock = { NODE_OPTIONS: `--import=${CLOCK.href}`, PORTCULLIS_TEST_CLOCK: this.#clockFile };
+    const process = LaunchedServer.start({ ...SETTINGS, ...clock, DATABASE_URL: url.href, ...settings });
     this.#process = process;
     this.#isExpectedToRun = true;
     const { api, ops } = await process.ready();
@@ -170,6 +177,12 @@ export class World {
     this.#isExpectedToRun = false;
     this.process.signal('SIGTERM');
     return this.process.end();
+  }
+
+  /** Sets the product's clock, and nobody else's; 0 sets it right. */
+  setClock(wrongByMs: number): void {
+    writeFileSync(this.#clockFile, String(wrongByMs));
+    this.process.signal('SIGUSR2');
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -249,11 +262,18 @@ export class World {
     });
   }
 
-  async close(): Promise<void> {
+  /** Everybody leaves, the product ends, and the witness has seen all there will ever be. */
+  async quiet(): Promise<void> {
+    if (!this.#isOpen) return;
     this.#isOpen = false;
     for (const peer of this.peers) peer.stop();
     await this.#background;
     if (this.#process && !this.#process.hasEnded) await this.killProduct();
+    await this.withSql((sql) => this.witness.read(sql));
+  }
+
+  async close(): Promise<void> {
+    await this.quiet().catch(() => undefined); // after a failure the database may be gone
     await this.toDatabase.close();
     await this.toProduct.close();
     await this.postgres.remove();
