@@ -44,6 +44,8 @@ export interface HeartbeatDependencies {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Hears of each beat that could not be written. */
+  readonly beatFailed?: (error: unknown) => void;
 }
 
 /** Shorter writes more log for nothing; longer delays every start by so much. */
@@ -149,6 +151,7 @@ export class Heartbeat implements Freshness {
       this.#unseen.delete(seq);
       if (!this.#isFailing) this.with_.log.warn('replication.heartbeat-failed', { error });
       this.#isFailing = true;
+      this.with_.beatFailed?.(error);
     } finally {
       this.#isWriting = false;
     }

@@ -143,8 +143,8 @@ export class ReplicationStream {
 
   /**
    * A server that takes no connections while it streams is shutting down, and its WAL senders stay until they are told that
-   * everything is flushed. What is not recorded never is, for there is no connection to record it with: each would wait for
-   * the other. So we leave, and the slot brings it again.
+   * everything is flushed. What is not recorded, or not known to be visible, never is, for there is no connection to do it
+   * with: each would wait for the other. So we leave, and the slot brings it again.
    */
   databaseFailed(error: unknown): void {
     if (codeOf(error) !== CANNOT_CONNECT_NOW || !this.#session) return;

@@ -56,10 +56,10 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   const { sink, changeLog, clock, scheduler, random, metrics, log } = ports;
   const xids = new XidEpoch();
   const slot = new Slot(options.slot, log);
-  const appendFailed = (error: unknown): void => {
+  const databaseFailed = (error: unknown): void => {
     stream.databaseFailed(error);
   };
-  const recorder = new Recorder({ changeLog, clock, random, metrics, log, appendFailed });
+  const recorder = new Recorder({ changeLog, clock, random, metrics, log, appendFailed: databaseFailed });
   const acknowledger = new Acknowledger([() => recorder.recordedPosition(), () => sink.settledPosition()]);
   const heartbeat = new Heartbeat(
     {
@@ -74,6 +74,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       onBeat: (beat) => {
         stream.beat(beat);
       },
+      beatFailed: databaseFailed,
       clock,
       metrics,
       log,
