@@ -48,6 +48,8 @@ export interface HeartbeatDependencies {
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Hears of each beat that could not be written. */
+  readonly beatFailed?: (error: unknown) => void;
 }
 
 interface Unseen {
@@ -198,6 +200,7 @@ export class Heartbeat implements Freshness {
       this.#unseen.delete(seq);
       if (!this.#isFailing) this.with_.log.warn('replication.heartbeat-failed', { error });
       this.#isFailing = true;
+      this.with_.beatFailed?.(error);
       await this.#proveOtherwise(seq);
     } finally {
       this.#isWriting = false;

@@ -13,6 +13,8 @@ export interface RecorderDependencies {
   readonly random: Random;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Hears of each append that failed; it is tried again whatever is done about it. */
+  readonly appendFailed?: (error: unknown) => void;
 }
 
 /** Fewer: a statement for every few rows. More: long statements that hold memory twice. */
@@ -155,6 +157,7 @@ export class Recorder {
         if (generation === this.#generation) advance();
       } catch (error) {
         this.#report(error);
+        this.with_.appendFailed?.(error);
         await this.#backOff.wait();
       }
     }

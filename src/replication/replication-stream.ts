@@ -71,6 +71,7 @@ const CLOSE_LIMIT_MS = 2_000;
 
 const SLOT_HELD = '55006';
 const UNDEFINED_OBJECT = '42704';
+const CANNOT_CONNECT_NOW = '57P03';
 
 /**
  * States: idle → connecting → streaming → (broken → waiting → connecting) … → stopped.
@@ -176,6 +177,16 @@ export class ReplicationStream {
     log.error('replication.backlog-abandoned', { slot: slot.name, behindMs: heartbeat.proofAgeMs(), lsn });
     this.#replaceSlot = 'backlog-abandoned';
     this.#connection?.destroy(new Error('the stream is too far behind'));
+  }
+
+  /**
+   * A server that takes no connections while it streams is shutting down, and its WAL senders stay until they are told that
+   * everything is flushed. What is not recorded, or not known to be visible, never is, for there is no connection to do it
+   * with: each would wait for the other. So we leave, and the slot brings it again.
+   */
+  databaseFailed(error: unknown): void {
+    if (codeOf(error) !== CANNOT_CONNECT_NOW || !this.#session) return;
+    this.#connection?.destroy(new Error('the database is shutting down', { cause: error }));
   }
 
   async #run(): Promise<void> {

@@ -69,7 +69,10 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   const { sink, changeLog, receipts, clock, scheduler, random, metrics, log } = ports;
   const xids = new XidEpoch();
   const slot = new Slot(options.slot, log);
-  const recorder = new Recorder({ changeLog, clock, random, metrics, log });
+  const databaseFailed = (error: unknown): void => {
+    stream.databaseFailed(error);
+  };
+  const recorder = new Recorder({ changeLog, clock, random, metrics, log, appendFailed: databaseFailed });
   const acknowledger = new Acknowledger([
     () => recorder.recordedPosition(),
     () => sink.settledPosition(),
@@ -98,6 +101,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
         const lag = { streamingForMs, proofAgeMs: heartbeat.proofAgeMs(), slot: watch.status?.state };
         if (lagLimit.isOver(lag)) stream.abandonBacklog();
       },
+      beatFailed: databaseFailed,
       clock,
       metrics,
       log,

@@ -95,6 +95,13 @@ describe('after a close of ours (D24a)', () => {
     expect(waits()).toBeUndefined();
   });
 
+  it('nobody waits for a clock that was ahead and has been set right', () => {
+    lives(100, CRASHED);
+    expect(waits()).toBe(1);
+    clock.advance(-24 * 3_600_000);
+    expect(waits()).toBeUndefined();
+  });
+
   it('nobody waits where it is switched off', () => {
     guard = new ConnectGuard({ connects: { burst: 5, perSecond: 1 }, maxBackOffSeconds: 0 }, clock);
     for (let i = 0; i < 5; i += 1) lives(0, CRASHED);

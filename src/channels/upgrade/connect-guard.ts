@@ -88,7 +88,8 @@ export class ConnectGuard {
     const known = this.#devices.get(device);
     if (!known) return undefined;
     const now = this.clock.now();
-    if (now < known.waitUntil) return comeBack('back_off', seconds(known.waitUntil - now));
+    const waitMs = msUntil(known.waitUntil, now, this.limits.maxBackOffSeconds * 1000);
+    if (waitMs > 0) return comeBack('back_off', seconds(waitMs));
     return publicKey === null ? undefined : this.#duel(known, publicKey, now);
   }
 
@@ -118,7 +119,8 @@ export class ConnectGuard {
   #duel(device: Device, publicKey: string, now: EpochMs): Refusal | undefined {
     const evicted = device.evicted.get(publicKey);
     if (!evicted || device.live === 0 || device.holder === publicKey) return undefined;
-    if (now < evicted.barredUntil) return comeBack('duel', seconds(evicted.barredUntil - now));
+    const barredMs = msUntil(evicted.barredUntil, now, DUEL_BAR_MS);
+    if (barredMs > 0) return comeBack('duel', seconds(barredMs));
     if (now - evicted.at > DUEL_WITHIN_MS) {
       device.evicted.delete(publicKey);
       return undefined;
@@ -168,6 +170,11 @@ function remember<Value>(map: Map<string, Value>, key: string, value: Value, isS
     if (map.size <= MAX_REMEMBERED * 0.9) break;
     if (oldest !== key) map.delete(oldest);
   }
+}
+
+/** Nobody waits longer than was ever imposed: the clock was ahead then, and has been set right since. */
+function msUntil(at: EpochMs, now: EpochMs, longestMs: number): number {
+  return at - now > longestMs ? 0 : Math.max(0, at - now);
 }
 
 function seconds(ms: number): number {
