@@ -2,8 +2,8 @@ import type { EpochMs } from '../core/model/time.js';
 import type { Clock } from '../core/support/clock.js';
 
 /**
- * One instant a channel waits for; setting another one replaces it. Never rings before it: a timer may be early, and the
- * wall clock may have been set back since; the end of a token signs a client out for good.
+ * One instant a channel waits for; setting another one replaces it. Never rings before it (`Clock.at`): the end of a token
+ * signs a client out for good.
  */
 export class Alarm {
   #at: EpochMs | null = null;
@@ -19,7 +19,7 @@ export class Alarm {
     if (at === this.#at) return;
     this.#cancel?.();
     this.#at = at;
-    this.#cancel = at === null ? undefined : this.#wake(at);
+    this.#cancel = at === null ? undefined : this.#wakeAt(at);
   }
 
   /** Rings at the earlier of `at` and what is set already. */
@@ -27,12 +27,8 @@ export class Alarm {
     if (at !== undefined && (this.#at === null || at < this.#at)) this.set(at);
   }
 
-  #wake(at: EpochMs): () => void {
-    return this.clock.after(Math.max(0, at - this.clock.now()), () => {
-      if (this.clock.now() < at) {
-        this.#cancel = this.#wake(at);
-        return;
-      }
+  #wakeAt(at: EpochMs): () => void {
+    return this.clock.at(at, () => {
       this.#at = null;
       this.ring();
     });

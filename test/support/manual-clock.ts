@@ -27,6 +27,10 @@ export class ManualClock implements Clock {
     return () => void this.#timers.delete(timer);
   }
 
+  at(instant: EpochMs, task: () => void): () => void {
+    return this.after(instant - this.#now, task);
+  }
+
   /**
    * Moves time forward and runs what falls due, earliest first and ties in the order of `after`. During a task the time is
    * its own due time, and what it sets within the span runs too. Tasks only: promises they settle need an `await` after.

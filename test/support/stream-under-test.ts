@@ -123,6 +123,10 @@ export class HurriedClock implements Clock {
   after(delayMs: number, task: () => void): () => void {
     return this.#clock.after(delayMs / this.factor, task);
   }
+
+  at(instant: number, task: () => void): () => void {
+    return this.after(instant - this.now(), task);
+  }
 }
 
 const IGNORED = (): void => undefined;

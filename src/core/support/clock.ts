@@ -5,6 +5,11 @@ export interface Clock {
   now(): EpochMs;
   /** Runs `task` once, not before `delayMs` has passed. Any length: longer than 2^31-1 ms is re-armed. Returns its cancel. */
   after(delayMs: number, task: () => void): () => void;
+  /**
+   * Runs `task` once, when `now()` has reached `instant`: never before, and within a second or so of a correction that
+   * moves the wall clock past it. Not inside the call, also where it is past already. Returns its cancel.
+   */
+  at(instant: EpochMs, task: () => void): () => void;
 }
 
 export interface Random {
