@@ -706,6 +706,17 @@ describe('a joining gateway (D22)', () => {
     expect(house.flowRecords.told).toEqual([GATEWAY]);
   });
 
+  it('that was told before the history was truncated is told again at its next join', async () => {
+    const house = new ChannelHouse();
+    house.flowRecords.unclean = [CLIENT];
+    const silent = house.connectGateway({}, 'silent');
+    silent.socket.answersPings = false;
+    await settled();
+    house.commit(truncated('flows'));
+    silent.socket.pongs();
+    expect(house.flowRecords.told).toEqual([]);
+  });
+
   it('of two open rows of a pair the newer counts, and the other is closed as replaced', async () => {
     const older = stored({ id: idOf<FlowId>('older'), createdAt: MONDAY_9 - HOUR });
     const { house, gateway } = await joining([older, stored()]);
@@ -738,6 +749,19 @@ describe('a joining gateway (D22)', () => {
     await settled();
     expect(authorizations(gateway)).toEqual([expect.objectContaining({ client_id: CLIENT, resource_id: NIL_UUID })]);
     expect(gateway.socket.take().slice(1)).toEqual([REJECT]);
+  });
+
+  it('S1, D8a: of a history truncated before it could be read, the clients are read again and named', async () => {
+    let read = (): void => undefined;
+    const { house, gateway } = await joining([], (h) => {
+      h.flowRecords.holdRead = new Promise((resolve) => (read = resolve));
+    });
+    house.flowRecords.unclean = [CLIENT]; // as the store has it written when the commit comes
+    house.commit(truncated('flows'));
+    read();
+    await settled();
+    expect(authorizations(gateway)).toEqual([expect.objectContaining({ client_id: CLIENT, resource_id: NIL_UUID })]);
+    expect(house.flowRecords.reads).toBe(2);
   });
 
   it('S6: judges by the state at the moment of `init`, whatever was committed while it waited', async () => {

@@ -70,6 +70,8 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   #isClosed = false;
   /** Cuts committed while the rows were being read, or not long before: the read may or may not show them. */
   readonly #cutsMeanwhile: Cut[] = [];
+  /** The history was truncated after the read began: who must be told of instead of the rows was not read. */
+  #isHistoryGone = false;
   /** The gateway's form of each resource, as it was last told. */
   readonly #toldForms = new Map<ResourceId, GatewayResource>();
   readonly #secrets = new WeakMap<ClientPeer, PairSecrets>();
@@ -165,6 +167,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** What is queued is written first, so that the one query on flows shows everything. */
   async #readFlows(handle: AccountHandle): Promise<void> {
     const { accountId, gatewayId } = this;
+    this.#isHistoryGone = false;
     await this.with_.flowRecords.flush();
     const [stored, unwritten] = await Promise.all([
       this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
@@ -200,9 +203,9 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.evict();
       return;
     }
-    if (twin) {
-      // An older one went live while we read: what it was granted since is not in what we read.
-      twin.evict();
+    // An older one that went live while we read: what it was granted since is not in what we read.
+    twin?.evict();
+    if (twin || this.#isHistoryGone) {
       this.#readFlows(handle).catch((error: unknown) => {
         this.#joinFailed(error);
       });
@@ -233,7 +236,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** Placeholders have no row: until it is proven that the gateway has read them, they are repeated at each of its joins. */
   #askWhetherTold(): void {
     const onReceipt = (): void => {
-      this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
+      if (!this.#isHistoryGone) this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
     };
     this.#receipts.pushed({ flowIds: [], cause: null, onReceipt });
   }
@@ -284,6 +287,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   // ---- commits ---------------------------------------------------------------------------------------------------
 
   onStep(step: AppliedStep, impact: GatewayImpact): void {
+    this.#isHistoryGone ||= impact.cuts.some(({ kind }) => kind === 'all');
     const live = this.#live;
     if (!live) {
       this.#cutsMeanwhile.push(...impact.cuts); // the state itself is judged at the start
