@@ -32,7 +32,7 @@ type Entry =
   | { readonly kind: 'closing'; readonly closing: FlowClosing }
   | { readonly kind: 'delivery'; readonly delivery: FlowDelivery }
   | { readonly kind: 'epochs-told'; readonly accountId: AccountId; readonly gatewayId: GatewayId }
-  | { readonly kind: 'history-gone'; readonly done: () => void };
+  | { readonly kind: 'history-gone'; readonly accountId: AccountId | null; readonly done: () => void };
 
 /** Longer: fewer statements, and a `flow_created` that waits for its row waits longer. At most 100 (D21). */
 const LINGER_MS = 10;
@@ -79,8 +79,8 @@ export class BatchedFlowRecords implements FlowRecords {
     this.#enqueue({ kind: 'epochs-told', accountId, gatewayId });
   }
 
-  historyGone(done: () => void): void {
-    this.#enqueue({ kind: 'history-gone', done });
+  historyGone(accountId: AccountId | null, done: () => void): void {
+    this.#enqueue({ kind: 'history-gone', accountId, done });
   }
 
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]> {
@@ -170,7 +170,7 @@ export class BatchedFlowRecords implements FlowRecords {
   /** What is rare goes one by one. */
   async #writeRest(entry: Entry): Promise<void> {
     if (entry.kind === 'history-gone') {
-      const error = await this.#persist(() => forgetHistory(this.database));
+      const error = await this.#persist(() => forgetHistory(this.database, entry.accountId));
       if (error !== undefined) this.log.error('flows.history-not-forgotten', { error });
       this.#tell(entry.done);
     } else if (entry.kind === 'epochs-told') {

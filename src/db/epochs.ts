@@ -36,11 +36,13 @@ export async function markClean(database: Database, epoch: bigint, at: EpochMs):
 /**
  * The history of flows is gone: whatever any gateway may hold, we know nothing of it. Every client counts as of an unclean
  * epoch that no gateway has rejoined since, this one's own gateways included (D8a).
+ * @param accountId null: of all accounts
  */
-export function forgetHistory(database: Database): Promise<void> {
+export function forgetHistory(database: Database, accountId: AccountId | null): Promise<void> {
   return database.inTransaction('forget-flow-history', async (db) => {
-    await sql`UPDATE client_sessions SET unclean_epoch = (SELECT max(id) FROM epochs)`.execute(db);
-    await sql`UPDATE gateway_sessions SET previous_epoch = epoch`.execute(db);
+    const ofThose = accountId === null ? sql`` : sql`WHERE account_id = ${accountId}`;
+    await sql`UPDATE client_sessions SET unclean_epoch = (SELECT max(id) FROM epochs) ${ofThose}`.execute(db);
+    await sql`UPDATE gateway_sessions SET previous_epoch = epoch ${ofThose}`.execute(db);
   });
 }
 

@@ -2,9 +2,12 @@
  * One transaction between its Begin and its Commit. Nothing of it is visible before the Commit (D12).
  *
  * Past a limit of rows or bytes it lets its rows go and keeps the set of accounts alone, so that no transaction makes
- * memory grow without bound; those accounts are read again (D14). What is to be recorded of it is given out in parts (D10). Dropping the rest of the rows but applying the first
- * ones would be wrong: a policy deleted by a kept row and put back by a dropped one would stay deleted.
+ * memory grow without bound; those accounts are read again (D14). What is to be recorded of it is given out in parts (D10).
+ * Dropping the rest of the rows but applying the first ones would be wrong: a policy deleted by a kept row and put back by a
+ * dropped one would stay deleted. Reading again does not show which flows a hand has cut, so of such an account all count
+ * as cut (D8a).
  */
+import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { Change, Commit, LogicalMessage, RowChange, StreamTable, TruncateChange } from '../core/changes/commit.js';
 import type { AccountId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
@@ -54,6 +57,8 @@ export class OpenTransaction {
   readonly #truncates: TruncateChange[] = [];
   readonly #messages: LogicalMessage[] = [];
   #resync: Set<AccountId> | 'all' = new Set();
+  /** Accounts whose flows a hand has cut, by rows that were let go. */
+  readonly #cut = new Set<AccountId>();
   #nextSeq = 0;
   #changeCount = 0;
   #bytes = 0;
@@ -84,6 +89,7 @@ export class OpenTransaction {
     const placed: RowChange = { kind: change.kind, table: change.table, seq, old: change.old, new: change.new };
     if (this.#oversize) {
       this.oweResync(accountId ?? 'all');
+      if (isRecorded) this.#noteCuts(accountId, placed);
       if (isRecorded) this.#record({ accountId, change: placed });
       return;
     }
@@ -120,6 +126,9 @@ export class OpenTransaction {
 
   finish(position: Position): AssembledCommit {
     if (this.#oversize) this.#giveOut();
+    for (const accountId of this.#cut) {
+      this.#listOf(accountId).push({ kind: 'truncate', tables: ['flows'], seq: this.#takeSeq() });
+    }
     return {
       commit: {
         position,
@@ -155,12 +164,18 @@ export class OpenTransaction {
     this.#byAccount = new Map();
     this.#global = [];
     const held = this.#recordable;
+    for (const { accountId, change } of held) this.#noteCuts(accountId, change);
     const bytesEach = held.length === 0 ? 0 : heldBytes / held.length;
     for (let from = 0; from < held.length; from += PART_CHANGES) {
       this.#recordable = held.slice(from, from + PART_CHANGES);
       this.#partBytes = Math.ceil(this.#recordable.length * bytesEach);
       this.#giveOut();
     }
+  }
+
+  #noteCuts(accountId: AccountId | null, change: Change): void {
+    if (change.kind === 'truncate' || change.table !== 'flows' || accountId === null) return;
+    if (cutsIn([change], this.committedAt).length > 0) this.#cut.add(accountId);
   }
 
   #record(recordable: RecordableChange): void {

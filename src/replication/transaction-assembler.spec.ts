@@ -1,6 +1,7 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Change, Commit, RawRow } from '../core/changes/commit.js';
 import { changesOf, mustResync } from '../core/changes/commit.js';
+import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { AccountId } from '../core/model/ids.js';
 import { MalformedWalError } from './malformed-wal-error.js';
 import type { AssembledCommit, TransactionPart } from './open-transaction.js';
@@ -313,6 +314,29 @@ describe('an oversize transaction', () => {
   it('still names truncates, for the accounts that are not read again', () => {
     const { commit } = new Assembling(limits).commit(truncated(GROUPS), ...rows(ONE, 4));
     expect(briefOf(commit, TWO)).toEqual(['0 truncate groups']);
+  });
+
+  it.each([
+    ['before', [0]],
+    ['after', [9]],
+    ['before and after', [0, 9]],
+  ])('D8a: says of accounts whose flows a hand has cut, %s the limit, that all count as cut', (_where, places) => {
+    const flow = (parts: Readonly<Record<string, string>> = {}): RawRow => ({
+      ...{ account_id: TWO, id: 'f', expires_at: '2100-01-01 00:00:00+00', revoked_at: null, revoked_position: null },
+      ...parts,
+    });
+    const byHand = [updated(FLOWS, flow(), flow({ revoked_at: '2026-01-05 08:30:00+00' })), deleted(FLOWS, flow())];
+    const ours = [
+      inserted(FLOWS, { ...flow(), account_id: ONE }),
+      updated(FLOWS, { ...flow(), account_id: ONE }, { ...flow({ revoked_position: '0/0' }), account_id: ONE }),
+    ];
+    for (const cut of byHand) {
+      const messages: WalMessage[] = [...rows(ONE, 8), ...ours];
+      for (const place of places) messages.splice(place, 0, cut);
+      const { commit } = new Assembling(limits).commit(...messages);
+      expect([...commit.byAccount.keys()]).toEqual([TWO]);
+      expect(cutsIn(changesOf(commit, TWO), COMMITTED_AT)).toEqual([{ kind: 'all' }]);
+    }
   });
 
   it('has every account read again when it names more of them than fit, or rows of no account', () => {

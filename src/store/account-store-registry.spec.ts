@@ -236,8 +236,22 @@ describe('cuts (D8a)', () => {
     test.db.run((tx) => tx.truncate('flows'));
     test.streamAll();
     expect(test.receipts.receiptedPosition()).toBe(test.streamedTo - 1n);
-    test.forgets[0]?.();
+    expect(test.forgets).toEqual([[null, expect.any(Function)]]);
+    test.forgets[0]?.[1]();
     expect(test.receipts.receiptedPosition()).toBeGreaterThan(test.streamedTo);
+  });
+
+  it('of a commit that kept no rows: all pairs of the account, whose clients count as unwritten until that is told', async () => {
+    await joined();
+    const all = { kind: 'truncate', tables: ['flows'], seq: 60_000 } as const;
+    const commit: Commit = {
+      ...{ position: test.db.end + 8n, xid: 900n, committedAt: 0, global: [], truncates: [], messages: [] },
+      ...{ byAccount: new Map([[ACCOUNT, [all]]]), resync: new Set([ACCOUNT]), changeCount: 60_000 },
+    };
+    test.registry.accept(commit);
+    expect(cuts()).toEqual([{ kind: 'all' }]);
+    expect(test.forgets).toEqual([[ACCOUNT, expect.any(Function)]]);
+    expect(test.receipts.receiptedPosition()).toBe(commit.position - 1n);
   });
 
   it('of a gateway that is away: the row says so', () => {

@@ -369,11 +369,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
    */
   #mendFlowHistory(commit: Commit, now: number): void {
     const { flowRecords, receipts, streams } = this.with_;
-    if (commit.truncates.some(({ tables }) => tables.includes('flows'))) {
-      flowRecords.historyGone(receipts.opened(commit.position));
-    }
+    const isGoneForAll = commit.truncates.some(({ tables }) => tables.includes('flows'));
+    if (isGoneForAll) flowRecords.historyGone(null, receipts.opened(commit.position));
     for (const accountId of commit.byAccount.keys()) {
       for (const cut of cutsIn(changesOf(commit, accountId), now)) {
+        if (cut.kind === 'all' && !isGoneForAll) flowRecords.historyGone(accountId, receipts.opened(commit.position));
         if (cut.kind !== 'flow' || !cut.deleted) continue;
         const isConnected = streams.liveGateways(accountId).has(cut.gatewayId);
         const release = receipts.opened(commit.position);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
 import type { ConnectionId, TokenId } from '../../src/core/model/ids.js';
 import { PublicKeyTakenError } from '../../src/core/ports/connects.js';
 import type { ClientConnect, DeviceSession, GatewayConnect } from '../../src/core/ports/connects.js';
-import { clientsOfUncleanEpochs, markClean, openEpoch } from '../../src/db/epochs.js';
+import { clientsOfUncleanEpochs, forgetHistory, markClean, openEpoch } from '../../src/db/epochs.js';
 import type { Database } from '../../src/db/open-database.js';
 import { openDatabase } from '../../src/db/open-database.js';
 import { PostgresConnects } from '../../src/db/postgres-connects.js';
@@ -237,6 +237,26 @@ describe('epochs', () => {
     await now.connectGateway({ ...gateway, session: aSession() });
     await now.connectGateway({ ...gateway, session: aSession() });
     expect(await clientsOfUncleanEpochs(database, ids.accountId, gatewayId)).toEqual([clientId]);
+  });
+
+  it('D8a: when the history of one account is gone its gateways learn of all its clients, and no others do', async () => {
+    const connects = new PostgresConnects(database, await openEpoch(database));
+    const connectBoth = async (ids: AccountIds) => {
+      const gateway = { ...aGatewayConnect(), accountId: ids.accountId, siteId: ids.siteId };
+      const { id: clientId } = await connects.connectClient({ ...aClientConnect(), ...tenant(ids) });
+      const { id: gatewayId } = await connects.connectGateway(gateway);
+      return { accountId: ids.accountId, clientId, gatewayId };
+    };
+    const first = await connectBoth(await insertAccount(test));
+    const second = await connectBoth(await insertAccount(test));
+    const told = () =>
+      Promise.all(
+        [first, second].map(({ accountId, gatewayId }) => clientsOfUncleanEpochs(database, accountId, gatewayId)),
+      );
+    await forgetHistory(database, first.accountId);
+    expect(await told()).toEqual([[first.clientId], []]);
+    await forgetHistory(database, null);
+    expect(await told()).toEqual([[first.clientId], [second.clientId]]);
   });
 });
 

@@ -64,9 +64,7 @@ export class StoreUnderTest {
   readonly clock = new ManualClock();
   readonly streams = new RecordingStreams();
   readonly putBack: Parameters<FlowRecords['putBackRevoked']>[] = [];
-  historyGone = 0;
-  /** Called by a test: the last of these was written. */
-  readonly forgets: (() => void)[] = [];
+  readonly forgets: Parameters<FlowRecords['historyGone']>[] = [];
   readonly receipts = new OpenReceipts();
   /** Outcomes of audits, and the rows that differed, by table. */
   readonly audits: string[] = [];
@@ -96,10 +94,7 @@ export class StoreUnderTest {
         streams: this.streams,
         flowRecords: {
           putBackRevoked: (...row) => void this.putBack.push(row),
-          historyGone: (done) => {
-            this.historyGone += 1;
-            this.forgets.push(done);
-          },
+          historyGone: (...gone) => void this.forgets.push(gone),
         },
         receipts: this.receipts,
         freshness: { isFresh: () => this.isFresh, staleBecause: () => undefined },

@@ -44,7 +44,8 @@ export interface Commit {
   readonly committedAt: EpochMs;
   /**
    * Changes of each account in stream order. A TRUNCATE stands in every account's list that the commit names, at its
-   * place; accounts not named here get `truncates` alone. A row that moved between accounts is a delete in one and an
+   * place; accounts not named here get `truncates` alone. One of `flows` that stands in an account's list alone says that
+   * a hand has cut flows of that account in an oversize commit, which kept none of the rows. A row that moved between accounts is a delete in one and an
    * insert in the other.
    */
   readonly byAccount: ReadonlyMap<AccountId, readonly Change[]>;

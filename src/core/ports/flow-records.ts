@@ -45,8 +45,12 @@ export interface FlowRecords {
    * @param done called later, once the row is in the database or never will be
    */
   putBackRevoked(record: FlowRecord, cut: HandMadeCut, done: () => void): void;
-  /** Somebody truncated the history: a gateway that is away is treated as after an unclean stop (D8a, D22). @param done as above */
-  historyGone(done: () => void): void;
+  /**
+   * Rows are gone and nobody knows which: a gateway that is away is treated as after an unclean stop (D8a, D22).
+   * @param accountId null: of all accounts, by TRUNCATE
+   * @param done as above
+   */
+  historyGone(accountId: AccountId | null, done: () => void): void;
   /** Every row of this gateway not past its expiry, closed ones included: the one query on flows that a join makes (D22). */
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]>;
   /**
