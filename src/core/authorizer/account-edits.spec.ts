@@ -1,4 +1,4 @@
-import { beforeEach, describe, expect, it } from '@jest/globals';
+import { beforeEach, describe, expect, it, jest } from '@jest/globals';
 import {
   ACCOUNT,
   ACTOR,
@@ -12,6 +12,7 @@ import {
   SITE,
 } from '../../../test/support/builders.js';
 import type { RawRow } from '../changes/commit.js';
+import { UnreadableRowError } from '../changes/parse-row.js';
 import { printRow } from '../changes/print-row.js';
 import type { IdentityId, PolicyId, ProviderId } from '../model/ids.js';
 import { ACCOUNT_TABLES, type AccountTable } from '../model/rows.js';
@@ -59,6 +60,16 @@ describe('changes of edits', () => {
       },
     ]);
     expect(state.row('policies', added.id)).toBeUndefined();
+  });
+
+  it('a row without a proper id is refused, and leaves no fork behind', () => {
+    const forks = jest.spyOn(AccountState.prototype, 'fork');
+    const released = jest.spyOn(AccountState.prototype, 'release');
+    const row = aPolicy({ id: 'x' as PolicyId });
+    expect(() => changesOfEdits(state, [{ kind: 'put', table: 'policies', row }])).toThrow(UnreadableRowError);
+    expect(released.mock.contexts).toEqual(forks.mock.results.map(({ value }) => value));
+    expect(released).toHaveBeenCalledTimes(1);
+    jest.restoreAllMocks();
   });
 
   it('deleting what is not there is no change', () => {

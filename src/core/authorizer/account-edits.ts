@@ -18,6 +18,7 @@ export type AccountEdit = {
 /**
  * Deleting what is not there is no change. A delete looks at every row of the tables that refer to it. What the state does
  * not hold cannot follow: the groups that a directory provider owns.
+ * Throws UnreadableRowError when an id of a row to put is no UUID.
  */
 export function changesOfEdits(state: AccountState, edits: readonly AccountEdit[]): Change[] {
   const draft = state.fork();
@@ -36,21 +37,24 @@ export function changesOfEdits(state: AccountState, edits: readonly AccountEdit[
       for (const other of referring) remove(child, keyOf(child, other));
     }
   };
-  for (const edit of edits) {
-    if (edit.kind === 'delete') {
-      remove(edit.table, edit.key);
-      continue;
+  try {
+    for (const edit of edits) {
+      if (edit.kind === 'delete') {
+        remove(edit.table, edit.key);
+        continue;
+      }
+      const old = draft.row(edit.table, keyOf(edit.table, edit.row));
+      show({
+        kind: old ? 'update' : 'insert',
+        table: edit.table,
+        old: old ? printRow(old) : null,
+        new: printRow(edit.row),
+      });
     }
-    const old = draft.row(edit.table, keyOf(edit.table, edit.row));
-    show({
-      kind: old ? 'update' : 'insert',
-      table: edit.table,
-      old: old ? printRow(old) : null,
-      new: printRow(edit.row),
-    });
+    return changes;
+  } finally {
+    draft.release();
   }
-  draft.release();
-  return changes;
 }
 
 type Reference = readonly [child: AccountTable, refersTo: (row: AccountTables[AccountTable]) => string | null];

@@ -159,6 +159,14 @@ describe('AccountState', () => {
     expect(state.isServedBySite(RESOURCE, SITE)).toBe(false);
   });
 
+  it('a site that serves 200,000 resources can be renamed', () => {
+    const links = Array.from({ length: 200_000 }, (_, i) => printRow(aLink({ resourceId: idOf(String(i)) })));
+    state.replaceAll(new Map([...rawAccount(), ['resource_sites', [...links, printRow(aLink())]]]));
+    expect(state.served(RESOURCE)?.sites).toEqual([aSite()]);
+    state.apply([updated('sites', aSite(), aSite({ name: 'Renamed' }))]);
+    expect(state.served(RESOURCE)?.sites).toEqual([aSite({ name: 'Renamed' })]);
+  });
+
   it('a compiled policy is replaced as a whole when its row changes', () => {
     const [before] = state.policiesOfResource(RESOURCE);
     state.apply([updated('policies', aPolicy(), aPolicy({ conditions: 'unreadable' }))]);

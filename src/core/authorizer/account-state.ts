@@ -316,13 +316,16 @@ export class AccountState {
   #dropDerived(delta: StateDelta): void {
     if (IDENTITY_TABLES.some((table) => delta[table].length > 0)) this.#identified.clear();
     for (const row of delta.policies.flatMap(bothRows)) this.#offers.delete(row.resourceId);
-    const changed = delta.resources.map((row) => eitherRow(row).id);
-    for (const row of delta.resource_sites) changed.push(eitherRow(row).resourceId);
-    for (const row of delta.sites) changed.push(...this.#at.resourcesBySite.get(eitherRow(row).id));
-    for (const resourceId of changed) {
-      this.#offers.delete(resourceId);
-      this.#served.delete(resourceId);
+    for (const row of delta.resources) this.#dropServed(eitherRow(row).id);
+    for (const row of delta.resource_sites) this.#dropServed(eitherRow(row).resourceId);
+    for (const row of delta.sites) {
+      for (const resourceId of this.#at.resourcesBySite.get(eitherRow(row).id)) this.#dropServed(resourceId);
     }
+  }
+
+  #dropServed(resourceId: ResourceId): void {
+    this.#offers.delete(resourceId);
+    this.#served.delete(resourceId);
   }
 
   #settle<T extends AccountTable>(step: Step, table: T): RowDelta<AccountTables[T]>[] {

@@ -134,7 +134,10 @@ export class AccountSnapshot {
     }
   }
 
-  /** Edits as the changes their commit would show, with what the schema deletes along. Throws nothing, changes nothing. */
+  /**
+   * Edits as the changes their commit would show, with what the schema deletes along. Nothing is changed.
+   * @throws UnreadableRowError when an id of a row to put is no UUID
+   */
   changesOf(edits: readonly AccountEdit[]): Change[] {
     return changesOfEdits(this.state, edits);
   }
