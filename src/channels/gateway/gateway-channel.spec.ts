@@ -668,6 +668,18 @@ describe('a joining gateway (D22)', () => {
     ]);
   });
 
+  it('S1: of a pair granted anew with another address, it may hold the old one until it is proven to have dropped that', async () => {
+    const old = { type: 'dns', address: 'old.acme.example', ipStack: 'dual' } as const;
+    const former = stored({ id: idOf('former'), createdAt: MONDAY_9 - HOUR, revokedAt: MONDAY_9, shape: old });
+    const { house, gateway } = await joining([former, stored()]);
+    expect(gateway.socket.take().slice(1)).toEqual([REJECT]);
+    expect(house.flowRecords.takeReasons()).toEqual(['resource-changed']);
+    expect(house.flowRecords.deliveries).toMatchObject([{ how: 'receipted' }, { how: 'receipted' }]);
+
+    const proven = await joining([{ ...former, deliveredAt: MONDAY_9 }, stored()]);
+    expect(proven.gateway.socket.events()).toEqual(['init', 'resource_updated']);
+  });
+
   it('hears nothing any more of a pair that it is proven to have dropped, and is asked nothing', async () => {
     const receipted = stored({ revokedAt: MONDAY_9, pushedAt: MONDAY_9, deliveredAt: MONDAY_9 });
     const { gateway } = await joining([receipted]);

@@ -226,8 +226,8 @@ export class HeldFlows {
       const [current, ...replaced] = open;
       for (const row of replaced) this.#closeRow(row.id, 'replaced', null);
       const owed = rows.filter(isOwed);
-      const formerIds = owed.filter((row) => row !== current).map((row) => row.id);
-      if ((current && this.#restoreOne(current, formerIds, cause)) || owed.length === 0) continue;
+      const former = owed.filter((row) => row !== current);
+      if ((current && this.#restoreOne(current, former, cause)) || owed.length === 0) continue;
       const { clientId, resourceId } = newest;
       const flowIds = owed.map((row) => row.id);
       rejected.push({ clientId, resourceId, flowIds, cause: current ? cause : null });
@@ -256,10 +256,11 @@ export class HeldFlows {
 
   // ---- helpers ---------------------------------------------------------------------------------------------------
 
-  #restoreOne(row: StoredFlow, formerIds: FlowId[], cause: Cause): boolean {
+  /** @param former rows of the pair that the gateway may still hold instead: no message moves one to another shape */
+  #restoreOne(row: StoredFlow, former: readonly StoredFlow[], cause: Cause): boolean {
     const resource = this.handle.state.resource(row.resourceId);
     const decision = this.decide(row.clientId, row.resourceId);
-    const isSame = resource !== undefined && sameShape(shapeOf(resource), row.shape);
+    const isSame = resource !== undefined && [row, ...former].every((held) => sameShape(shapeOf(resource), held.shape));
     if (!isSame || decision.verdict === 'deny') {
       this.closeRejected(row.id, isSame ? 'unjustified' : 'resource-changed', cause);
       return false;
@@ -275,6 +276,7 @@ export class HeldFlows {
     const { gatewayId } = this.peer;
     const { clientId, resourceId, shape } = row;
     const flow = this.#table.register({ gatewayId, clientId, resourceId, shape, grant: stored });
+    const formerIds = former.map(({ id }) => id);
     this.#hold(flow, row.expiresAt, formerIds, true);
     const grant = this.#grantOf(decision, stored);
     if (grant !== stored) this.#move(flow, grant, row.clientRemoteIp);
