@@ -9,12 +9,14 @@ function aHeartbeat() {
   const onBeat = jest.fn();
   const askStream = jest.fn();
   const replicationLag = jest.fn<Metrics['replicationLag']>();
-  const answer = { error: undefined as Error | undefined, isReadOnly: false, endOfLog: '0/200' };
+  const answer = { error: undefined as Error | undefined, isReadOnly: false, isHanging: false, endOfLog: '0/200' };
+  const hanging: (() => void)[] = [];
   const heartbeat = new Heartbeat(
     { prefix: 'p.hb', nodeId: 'node', publications: ['p_changes'], intervalMs: 5_000, staleAfterMs: 30_000 },
     {
       run: async (sql, values) => {
         if (answer.error) throw answer.error;
+        if (answer.isHanging) await new Promise<void>((end) => hanging.push(end));
         if (answer.isReadOnly && sql.includes('emit_message')) throw new Error('permission denied');
         if (answer.isReadOnly) return [{ position: answer.endOfLog, xmax: '77', publications: '1,2' }];
         sent.push(String(values[1]));
@@ -29,13 +31,16 @@ function aHeartbeat() {
     },
   );
   const settled = async (): Promise<void> => {
-    for (let i = 0; i < 10; i += 1) await Promise.resolve();
+    for (let i = 0; i < 50; i += 1) await Promise.resolve();
   };
+  /** In steps, so that what is answered at once is not too late. */
   const advance = async (ms: number): Promise<void> => {
-    clock.advance(ms);
-    await settled();
+    for (let left = ms; left > 0; left -= 1_000) {
+      clock.advance(Math.min(left, 1_000));
+      await settled();
+    }
   };
-  return { clock, heartbeat, sent, onBeat, askStream, replicationLag, answer, settled, advance };
+  return { clock, heartbeat, sent, onBeat, askStream, replicationLag, answer, hanging, settled, advance };
 }
 
 describe('Heartbeat', () => {
@@ -114,7 +119,7 @@ describe('Heartbeat', () => {
     heartbeat.start();
     await settled();
     answer.error = undefined;
-    await advance(5_000);
+    await advance(50);
     expect(sent).toEqual(['node 2']);
     heartbeat.seen('p.hb', 'node 1');
     expect(heartbeat.isFresh()).toBe(false);
@@ -167,6 +172,25 @@ describe('Heartbeat', () => {
       expect(heartbeat.isFresh()).toBe(true);
       await advance(30_000);
       expect(heartbeat.isFresh()).toBe(false);
+    });
+
+    it('a statement that hangs is not waited for and has no second beside it; the stream is asked instead', async () => {
+      const { heartbeat, answer, hanging, askStream, sent, advance, settled } = aHeartbeat();
+      answer.isHanging = true;
+      heartbeat.start();
+      for (let i = 0; i < 10; i += 1) {
+        await advance(5_000);
+        heartbeat.keepalive(0x100n);
+      }
+      expect(hanging).toHaveLength(1);
+      expect(askStream).toHaveBeenCalled();
+      expect(heartbeat.isFresh()).toBe(true);
+      answer.isHanging = false;
+      hanging[0]?.();
+      await settled();
+      sent.splice(0);
+      await advance(5_000);
+      expect(sent).toHaveLength(1);
     });
 
     it('one that is behind what is known of the log proves nothing', async () => {

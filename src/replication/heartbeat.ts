@@ -31,7 +31,7 @@ export interface Beat {
 }
 
 /**
- * Runs one statement on an ordinary connection. Must settle in finite time (a query timeout): the next beat waits for it.
+ * Runs one statement on an ordinary connection. May hang with that connection, for hours where the network swallows it.
  */
 export type RunStatement = (
   sql: string,
@@ -60,6 +60,8 @@ interface Unseen {
 
 /** Shorter writes more log for nothing; longer delays every start by so much. */
 const FIRST_BEATS_MS = 50;
+/** A busy server answers late; less would take it for one that does not answer. */
+const SHORTEST_WAIT_MS = 1_000;
 /** Unseen beats are remembered up to here: an hour of a broken stream at the default interval. */
 const REMEMBERED_BEATS = 720;
 
@@ -90,6 +92,8 @@ export class Heartbeat implements Freshness {
   /** A keepalive was asked for, since nothing better is to be had. */
   #askedStreamAt: EpochMs | undefined;
   #isWriting = false;
+  /** A statement has not settled, whether its answer is still waited for or not. */
+  #isRunning = false;
   #isFailing = false;
   #cancel: (() => void) | undefined;
 
@@ -231,13 +235,36 @@ export class Heartbeat implements Freshness {
 
   async #ask(statement: string, values: readonly unknown[]): Promise<Beat> {
     const begunAt = this.with_.clock.now();
-    const [row] = await this.with_.run(statement, values);
+    const [row] = await this.#run(statement, values);
     return {
       begunAt,
       walPosition: parsePosition(String(row?.['position'])) ?? 0n,
       xmax: BigInt(String(row?.['xmax'])),
       publications: String(row?.['publications']),
     };
+  }
+
+  /**
+   * Gives up early enough for another proof in the same interval. One statement at a time: each that hangs has a connection
+   * of the pool.
+   */
+  async #run(...statement: Parameters<RunStatement>): ReturnType<RunStatement> {
+    if (this.#isRunning) throw new Error('the statement before has not ended');
+    this.#isRunning = true;
+    const running = this.with_.run(...statement).finally(() => {
+      this.#isRunning = false;
+    });
+    let cancel = (): void => undefined;
+    const tooLate = new Promise<never>((_resolve, reject) => {
+      cancel = this.with_.clock.after(Math.max(this.options.intervalMs / 2, SHORTEST_WAIT_MS), () => {
+        reject(new Error('no answer in time'));
+      });
+    });
+    try {
+      return await Promise.race([running, tooLate]);
+    } finally {
+      cancel();
+    }
   }
 
   #remember(seq: number): void {

@@ -38,7 +38,7 @@ export interface ReplicationPorts {
   readonly sink: CommitSink;
   readonly changeLog: ChangeLog;
   readonly receipts: OpenReceipts;
-  /** Runs a statement on an ordinary connection; settles in finite time. */
+  /** Runs a statement on an ordinary connection. */
   readonly run: RunStatement;
   /** The slot's row; undefined when there is none. */
   readonly readSlot: () => Promise<SlotFacts | undefined>;

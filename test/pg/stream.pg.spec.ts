@@ -353,7 +353,8 @@ describe('a connection that breaks', () => {
   });
 
   it('G6, E15: a stream with too much pending is paused, keeps its slot by status updates, and goes on below half', async () => {
-    const stream = await started({ clock: new HurriedClock(50), options: { maxPendingBytes: 1_000 } });
+    const options = { maxPendingBytes: 1_000, heartbeatIntervalMs: 60_000 }; // its time hurries as well
+    const stream = await started({ clock: new HurriedClock(50), options });
     stream.sink.held = 2_000;
     // Far more than the sockets' buffers hold, so that reading on would be seen.
     const insertMany = `INSERT INTO groups (account_id, name) SELECT '${ours.accountId}', repeat('x', 200) FROM generate_series(1, 1000)`;
