@@ -126,11 +126,11 @@ describe('time', () => {
   });
 
   it.each(['client', 'gateway'] as const)('a silent %s is closed, a pong is no sign of life', async (role) => {
+    const before = performance.now(); // its join is the last that is heard of it
     const socket = await joined(role);
-    const silentSince = performance.now();
     socket.ws.pong();
     expect(await socket.closed()).toEqual({ code: 1000, reason: '' });
-    expect(performance.now() - silentSince).toBeGreaterThan(IDLE_MS - 50);
+    expect(performance.now() - before).toBeGreaterThan(IDLE_MS - 5);
   });
 
   it('heartbeats keep a socket open, and the server says nothing of its own', async () => {

@@ -25,7 +25,7 @@ import { until } from '../support/stream-under-test.js';
 import { createTestDatabase } from '../support/test-database.js';
 import { settingsFor, type Settings } from '../support/test-server.js';
 
-jest.setTimeout(120_000);
+jest.setTimeout(300_000);
 
 const NOBODY = ['--reuid=65534', '--regid=65534', '--clear-groups'];
 const IS_ROOT = process.getuid?.() === 0;

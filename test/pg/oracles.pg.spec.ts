@@ -2,7 +2,7 @@
  * The two oracles against each other and against the authorizer, on databases that PostgreSQL really holds. The loops
  * read rows, the query never leaves the server, and the authorizer gets the text that the stream would bring.
  */
-import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, it, jest } from '@jest/globals';
 import fc from 'fast-check';
 import type { Client } from 'pg';
 import { Temporal } from 'temporal-polyfill';
@@ -34,6 +34,8 @@ import {
 } from '../support/random-database.js';
 import { createMigratedDatabase, type TestDatabase } from '../support/test-database.js';
 import { WORKED_EXAMPLES } from '../support/worked-examples.js';
+
+jest.setTimeout(180_000);
 
 let database: TestDatabase;
 let printer: Client;

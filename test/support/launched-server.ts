@@ -34,8 +34,8 @@ export interface Launch {
   readonly env: Settings;
 }
 
-/** Slower than this, on a busy machine, nothing starts. */
-const READY_WITHIN_MS = 60_000;
+/** Slower than this, on a busy machine and with everything to install first, nothing starts. */
+const READY_WITHIN_MS = 240_000;
 
 export class LaunchedServer {
   stdout = '';
