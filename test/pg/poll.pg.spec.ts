@@ -8,21 +8,28 @@ import { createMigratedDatabase, type TestDatabase } from '../support/test-datab
 let database: TestDatabase;
 let ours: AccountIds;
 let running: StreamUnderTest[];
+/** Commits that came after the sink was told that everything up to them had come; looked at after each test. */
+let passedTooEarly: bigint[];
 
 beforeEach(async () => {
   database = await createMigratedDatabase();
   ours = await insertAccount(database);
   running = [];
+  passedTooEarly = [];
 });
 
 afterEach(async () => {
   for (const stream of running) await stream.stop();
   await database.drop();
+  expect(passedTooEarly).toEqual([]);
 });
 
 function prepared(setup: StreamSetup = {}): StreamUnderTest {
   const stream = new StreamUnderTest(database, { ...setup, options: { mode: 'poll', ...setup.options } });
   running.push(stream);
+  stream.sink.onAccept = ({ position }) => {
+    if (position <= stream.sink.passedPosition) passedTooEarly.push(position);
+  };
   return stream;
 }
 
@@ -31,6 +38,8 @@ async function started(setup: StreamSetup = {}): Promise<StreamUnderTest> {
   await stream.start();
   return stream;
 }
+
+const PASS_ROUNDS = 1_000;
 
 const insertGroup = (name: string): string =>
   `INSERT INTO groups (account_id, name) VALUES ('${ours.accountId}', '${name}')`;
@@ -92,6 +101,15 @@ describe('commits', () => {
     await until(() => stream.memory.entries.length >= 53, 'everything to be recorded');
     expect(stream.memory.entries).toHaveLength(53);
     await Promise.all([a.end(), b.end()]);
+  });
+
+  it('B.12: written while the slot is asked are not passed before they came', async () => {
+    const stream = await started();
+    const client = await session(database);
+    for (let n = 0; n < PASS_ROUNDS; n += 1) await client.query(insertGroup(`n${n}`));
+    await stream.caughtUp();
+    expect(groupNames(stream)).toHaveLength(PASS_ROUNDS);
+    await client.end();
   });
 
   it('that are not acknowledged come again with each peek and are handed on once', async () => {
