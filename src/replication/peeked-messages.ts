@@ -20,11 +20,11 @@ const TRANSACTIONAL = 1;
 
 /**
  * Whole transactions are left out, by where their commit stands in the log: one whose commit record begins before the end
- * of the last commit handed on is that one or an earlier one. With it goes its description of tables: those are described
- * once per peek, and a former description, read again, would look like a table that changes with every peek. What the
- * decoder knows is as good, since it has read the same transaction over this connection.
+ * of the last commit handed on is that one or an earlier one. With it goes its description of tables, which comes once per
+ * peek: what the decoder knows is as good, since it has read the same transaction over this connection.
  *
- * The intake would drop a repeated commit too, but only after it has decoded it, and counts over all connections.
+ * The intake would drop a repeated commit too, and does after a reconnect. But only here is it known whether a peek brought
+ * anything new, without which there is no rest between two; and a row that cannot be read would be counted with each peek.
  */
 export class PeekedMessages {
   #handedUpTo: Position = 0n;

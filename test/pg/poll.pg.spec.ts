@@ -138,6 +138,14 @@ describe('commits', () => {
     expect(groupNames(stream).at(-1)).toBe('behind them');
   });
 
+  it('of a backlog longer than one peek are not passed before they came', async () => {
+    await (await started()).stop();
+    for (let n = 0; n < 3; n += 1) await database.sql(manyGroups(9_000));
+    const stream = await started();
+    await stream.caughtUp();
+    expect(stream.rowCommits().map(({ changeCount }) => changeCount)).toEqual([9_000, 9_000, 9_000]);
+  });
+
   it.each([5_000, 25_000])('of %i rows arrive whole, and so does the next', async (rows) => {
     const stream = await started();
     await database.sql(manyGroups(rows));
