@@ -197,6 +197,7 @@ function replicationSetup(
       databaseUrl,
       slot: config.replicationSlot,
       publications: [names.changes, names.flowEdits],
+      mode: config.replicationMode,
       messagePrefix: config.publicationPrefix,
       heartbeatIntervalMs: config.heartbeatIntervalMs,
       staleAfterMs: config.staleAfterMs,

@@ -171,17 +171,12 @@ async function inTime(what: string, task: Promise<void>, clock: Clock, log: Logg
 async function prepareDatabase(config: Config, databaseUrl: string, log: Logger): Promise<bigint> {
   const database = openDatabase(databaseUrl, { max: 1 });
   try {
-    const before = await checkServer(database, {
-      prefix: config.publicationPrefix,
-      slot: config.replicationSlot,
-    }).catch(mustHaveAnswered);
+    const { publicationPrefix: prefix, replicationSlot: slot, replicationMode: mode } = config;
+    const before = await checkServer(database, { prefix, slot, mode }).catch(mustHaveAnswered);
     refuseUnfit(before.filter((fault) => !MIGRATION_MENDS.has(fault.code)));
-    const applied = await migrateToLatest(databaseUrl, {
-      publicationPrefix: config.publicationPrefix,
-      slot: config.replicationSlot,
-    });
+    const applied = await migrateToLatest(databaseUrl, { publicationPrefix: prefix, slot });
     if (applied.length > 0) log.info('database.migrated', { applied });
-    refuseUnfit(await checkServer(database, { prefix: config.publicationPrefix, slot: config.replicationSlot }));
+    refuseUnfit(await checkServer(database, { prefix, slot, mode }));
     return await openEpoch(database);
   } finally {
     await database.close();

@@ -25,6 +25,8 @@ export interface Config {
 
   /** REPLICATION_SLOT. Name of the one durable slot of this installation. Default portcullis. */
   readonly replicationSlot: string;
+  /** REPLICATION_MODE. stream, or poll where the database refuses connections in replication mode. Default stream. */
+  readonly replicationMode: 'stream' | 'poll';
   /** PUBLICATION_PREFIX. The publications are `<prefix>_changes` and `<prefix>_flow_edits`. Default portcullis. */
   readonly publicationPrefix: string;
   /** HEARTBEAT_INTERVAL_MS. How often the stream has to prove that it is fresh. Default 5000; below STALE_AFTER_MS. */

@@ -16,6 +16,7 @@ export function readConfig(env: Environment): Config {
     trustedProxies: read.cidrs('TRUSTED_PROXIES'),
     geoIpDatabase: read.optionalPath('GEOIP_DATABASE'),
     replicationSlot: read.identifier('REPLICATION_SLOT', 'portcullis'),
+    replicationMode: read.oneOf('REPLICATION_MODE', 'stream', ['stream', 'poll']),
     publicationPrefix: read.identifier('PUBLICATION_PREFIX', 'portcullis'),
     heartbeatIntervalMs: read.positiveInt('HEARTBEAT_INTERVAL_MS', 5_000),
     staleAfterMs: read.positiveInt('STALE_AFTER_MS', 30_000),

@@ -8,19 +8,14 @@ import type { Database, Queries } from './open-database.js';
 import { missingMigrations } from './migrate.js';
 import { publicationNames } from './publications.js';
 import { faultsOf } from './server-faults.js';
-import type { ServerFacts, ServerFault } from './server-faults.js';
+import type { Installation, ServerFacts, ServerFault } from './server-faults.js';
 
 export type { ServerFault };
 
-export interface CheckOptions {
-  readonly prefix: string;
-  readonly slot: string;
-}
-
 /** Every fault at once; empty when nothing is wrong. */
-export async function checkServer(database: Database, options: CheckOptions): Promise<readonly ServerFault[]> {
+export async function checkServer(database: Database, options: Installation): Promise<readonly ServerFault[]> {
   const facts = await database.ask('check-server', (db) => readFacts(db, options));
-  const faults = faultsOf(facts, options.prefix, options.slot);
+  const faults = faultsOf(facts, options);
   if (facts.in_recovery) return faults; // nothing can be migrated there
 
   const missing = await missingMigrations(database);
@@ -29,7 +24,7 @@ export async function checkServer(database: Database, options: CheckOptions): Pr
   return [...faults, { code: 'migrations', severity: 'fault', what, fix: 'portcullis migrate' }];
 }
 
-async function readFacts(db: Queries, { prefix, slot }: CheckOptions): Promise<ServerFacts> {
+async function readFacts(db: Queries, { prefix, slot }: Installation): Promise<ServerFacts> {
   const names = publicationNames(prefix);
   const tables = sql.join([...ACCOUNT_TABLES, 'flows'].map((table) => sql.lit(table)));
   const { rows } = await sql<ServerFacts>`

@@ -31,12 +31,19 @@ const SLOT: SlotFacts = {
 const of = (changed: Partial<RunningFacts>, slot: Partial<SlotFacts> | null = {}, others: Partial<Examined> = {}) =>
   runningFaults({
     ...{ facts: { ...FACTS, ...changed }, slot: slot === null ? undefined : { ...SLOT, ...slot } },
-    ...{ slotName: 'portcullis', drift: [], poolSize: 10, ...others },
+    ...{ slotName: 'portcullis', drift: [], poolSize: 10, mode: 'stream', ...others },
   });
 
 const OPEN = { pid: 7, gid: undefined, database: 'app', user: 'ann', forSeconds: 61.4 };
 
 describe('what is wrong with a running server', () => {
+  it('differs where commits are polled: no sender can be given up, and only a new slot can follow failovers', () => {
+    expect(of({ wal_sender_timeout_ms: 0 }, {}, { mode: 'poll' })).toEqual([]);
+    const [fault] = of({ version: 170_000 }, { failover: false }, { mode: 'poll' });
+    expect(fault).toMatchObject({ code: 'slot-failover' });
+    expect(fault?.fix).toContain(`SELECT pg_drop_replication_slot('portcullis');`);
+  });
+
   it('is nothing when all is well, with a slot and before there is one', () => {
     expect([...of({}), ...of({ slot_is_ours: null, lag_seconds: null }, null)]).toEqual([]);
   });

@@ -29,6 +29,8 @@ export interface Examined {
   readonly drift: readonly PublicationChange[];
   /** Connections our pool may open. */
   readonly poolSize: number;
+  /** Who polls has no WAL sender that could be given up. */
+  readonly mode: 'stream' | 'poll';
 }
 
 /** Faults first. */
@@ -84,12 +86,16 @@ const DRIFT: Readonly<Record<PublicationChange['what'], string>> = {
   'publish-options-set': 'not every kind of change is published',
 };
 
-function failoverFaults({ facts, slot, slotName }: Examined): RunningFault[] {
+function failoverFaults({ facts, slot, slotName, mode }: Examined): RunningFault[] {
   if (facts.version < 170_000 || !slot || facts.slot_is_ours === false) return [];
   const faults: RunningFault[] = [];
   if (!slot.failover) {
     const what = `slot "${slotName}" is not copied to standbys: after a failover a new one is made`;
-    faults.push(warning('slot-failover', what, 'start the server again: it changes the slot when it connects'));
+    const fix =
+      mode === 'stream'
+        ? 'start the server again: it changes the slot when it connects'
+        : `stop the server, SELECT pg_drop_replication_slot(${literal(slotName)}); and start it again`;
+    faults.push(warning('slot-failover', what, fix));
   }
   const named = (facts.settings['synchronized_standby_slots'] ?? '').split(',').map((name) => name.trim());
   const unnamed = facts.standby_slots.filter((name) => !named.includes(name));
@@ -107,10 +113,10 @@ const LEAST_SENDER_TIMEOUT_MS = 15_000;
 /** For the stream, its next attempt, and a person with `psql`. */
 const SPARE_CONNECTIONS = 3;
 
-function settingFaults({ facts, poolSize }: Examined): RunningFault[] {
+function settingFaults({ facts, poolSize, mode }: Examined): RunningFault[] {
   const faults: RunningFault[] = [];
   const timeout = facts.wal_sender_timeout_ms;
-  if (timeout < LEAST_SENDER_TIMEOUT_MS) {
+  if (mode === 'stream' && timeout < LEAST_SENDER_TIMEOUT_MS) {
     const what =
       timeout === 0
         ? 'wal_sender_timeout is 0: a connection that vanished holds the slot for hours'

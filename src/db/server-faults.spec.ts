@@ -21,11 +21,17 @@ const FIT: ServerFacts = {
   not_full: [],
 };
 
-const of = (facts: Partial<ServerFacts>) => faultsOf({ ...FIT, ...facts }, 'portcullis', 'portcullis');
+const of = (facts: Partial<ServerFacts>, mode: 'stream' | 'poll' = 'stream') =>
+  faultsOf({ ...FIT, ...facts }, { prefix: 'portcullis', slot: 'portcullis', mode });
 
 describe('what is wrong with a server', () => {
   it('is nothing when it can serve us', () => {
     expect(of({})).toEqual([]);
+  });
+
+  it('is not a want of WAL senders where commits are polled', () => {
+    expect(of({ senders: 0, max_senders: 0 }, 'poll')).toEqual([]);
+    expect(of({ senders: 0, max_senders: 0 }, 'stream')).toHaveLength(1);
   });
 
   it.each<[Partial<ServerFacts>, string, string]>([

@@ -40,14 +40,21 @@ export interface ServerFacts {
   readonly not_full: readonly string[];
 }
 
+export interface Installation {
+  readonly prefix: string;
+  readonly slot: string;
+  /** Who polls needs no WAL sender. */
+  readonly mode: 'stream' | 'poll';
+}
+
 /** Worst first within its kind. */
-export function faultsOf(facts: ServerFacts, prefix: string, slot: string): readonly ServerFault[] {
-  const always = [...serverFaults(facts), ...roleFaults(facts), ...diskFaults(facts, slot)];
+export function faultsOf(facts: ServerFacts, { prefix, slot, mode }: Installation): readonly ServerFault[] {
+  const always = [...serverFaults(facts, mode), ...roleFaults(facts), ...diskFaults(facts, slot)];
   // A standby has what its primary has: nothing can be made or altered there.
   return facts.in_recovery ? always : [...always, ...publicationFaults(facts, prefix), ...identityFaults(facts)];
 }
 
-function serverFaults(facts: ServerFacts): ServerFault[] {
+function serverFaults(facts: ServerFacts, mode: Installation['mode']): ServerFault[] {
   const faults: ServerFault[] = [];
   if (facts.version < 150_000) {
     const version = `${Math.floor(facts.version / 10_000)}`;
@@ -76,7 +83,7 @@ function serverFaults(facts: ServerFacts): ServerFault[] {
       ),
     );
   }
-  if (!facts.slot_active && facts.senders >= facts.max_senders) {
+  if (mode === 'stream' && !facts.slot_active && facts.senders >= facts.max_senders) {
     faults.push(
       fault(
         'wal-senders',

@@ -11,36 +11,32 @@ import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Acknowledger } from './acknowledger.js';
 import { BackOff } from './back-off.js';
+import { type Backend, type ChangeSource, SLOT_HELD } from './change-source.js';
 import type { CommitIntake } from './commit-intake.js';
 import type { Beat, Heartbeat } from './heartbeat.js';
 import { MalformedWalError } from './malformed-wal-error.js';
 import type { OpenReceipts } from './open-receipts.js';
 import type { Recorder } from './recorder.js';
-import { ReplicationConnection } from './replication-connection.js';
 import {
-  type Backend,
-  endFormerBackend,
   type PublicationIdentity,
   readPublications,
   readServerIdentity,
   type ServerIdentity,
 } from './server-identity.js';
 import type { Slot, SlotMade } from './slot.js';
-import { StreamSession } from './stream-session.js';
 import type { XidEpoch } from './xid-epoch.js';
 
 export interface StreamOptions {
-  readonly databaseUrl: string;
   /** `[a-z0-9_]` each. */
   readonly publications: readonly string[];
-  readonly applicationName: string;
-  readonly maxPendingBytes: number;
 }
 
 /** What was found and put right: `created` needs a new slot, `altered` that stores are read again (events.md B.7). */
 export type PublicationsOutcome = 'unchanged' | 'altered' | 'created';
 
 export interface StreamDependencies {
+  /** A new connection, of whichever kind. */
+  readonly openSource: () => ChangeSource;
   readonly slot: Slot;
   readonly intake: CommitIntake;
   readonly acknowledger: Acknowledger;
@@ -69,7 +65,6 @@ const ALARMING_FAILURES = 5;
 const DRAIN_LIMIT_MS = 1_000;
 const CLOSE_LIMIT_MS = 2_000;
 
-const SLOT_HELD = '55006';
 const UNDEFINED_OBJECT = '42704';
 const CANNOT_CONNECT_NOW = '57P03';
 
@@ -87,8 +82,8 @@ export class ReplicationStream {
   readonly #backOff: BackOff;
   #running: Promise<void> | undefined;
   #isStopping = false;
-  #connection: ReplicationConnection | undefined;
-  #session: StreamSession | undefined;
+  #source: ChangeSource | undefined;
+  #isStreaming = false;
   #streamingSince: EpochMs = 0;
   #server: ServerIdentity | undefined;
   #backend: Backend | undefined;
@@ -126,14 +121,14 @@ export class ReplicationStream {
   async stop(): Promise<void> {
     this.#isStopping = true;
     this.#backOff.interrupt();
-    const session = this.#session;
+    const source = this.#source;
     this.with_.intake.close();
-    if (session) {
-      this.#connection?.deafen();
+    if (source && this.#isStreaming) {
+      source.deafen();
       await this.with_.recorder.drain(DRAIN_LIMIT_MS);
-      await session.finish(CLOSE_LIMIT_MS);
+      await source.finish(CLOSE_LIMIT_MS);
     } else {
-      this.#connection?.destroy();
+      source?.destroy();
     }
     await this.#running;
     this.with_.recorder.stop();
@@ -142,7 +137,7 @@ export class ReplicationStream {
 
   /** The session catches up; it decides whether the socket may be read again. */
   caughtUp(): void {
-    this.#session?.regulate();
+    if (this.#isStreaming) this.#source?.regulate();
   }
 
   /** A publication dropped under a running stream is not an error on PostgreSQL 18: rows just stop coming. */
@@ -152,22 +147,22 @@ export class ReplicationStream {
     if (!known || beat.begunAt <= known.readAt || beat.publications === known.identity) return;
     this.#replaceSlot = 'publication-replaced';
     this.#publications = undefined;
-    this.#connection?.destroy(new Error('a publication was dropped or made again'));
+    this.#source?.destroy(new Error('a publication was dropped or made again'));
   }
 
   /** A slot that is gone brings nothing more, whatever our connection believes: the next one makes a new slot. */
   slotSeen({ state }: SlotStatus, begunAt: EpochMs): void {
-    if ((state !== 'lost' && state !== 'missing') || !this.#session || begunAt <= this.#streamingSince) return;
-    this.#connection?.destroy(new Error(`the slot is ${state}`));
+    if ((state !== 'lost' && state !== 'missing') || !this.#isStreaming || begunAt <= this.#streamingSince) return;
+    this.#source?.destroy(new Error(`the slot is ${state}`));
   }
 
   /** How long the present connection has been streaming; undefined while none does. */
   get streamingForMs(): number | undefined {
-    return this.#session && this.with_.clock.now() - this.#streamingSince;
+    return this.#isStreaming ? this.with_.clock.now() - this.#streamingSince : undefined;
   }
 
   askForKeepalive(): void {
-    this.#session?.askForKeepalive();
+    if (this.#isStreaming) this.#source?.askForKeepalive();
   }
 
   /** What the slot still holds is not worth working off: a new one begins at the end of the log (D14). */
@@ -176,7 +171,7 @@ export class ReplicationStream {
     const lsn = formatPosition(acknowledger.acknowledgedPosition());
     log.error('replication.backlog-abandoned', { slot: slot.name, behindMs: heartbeat.proofAgeMs(), lsn });
     this.#replaceSlot = 'backlog-abandoned';
-    this.#connection?.destroy(new Error('the stream is too far behind'));
+    this.#source?.destroy(new Error('the stream is too far behind'));
   }
 
   /**
@@ -185,8 +180,8 @@ export class ReplicationStream {
    * with: each would wait for the other. So we leave, and the slot brings it again.
    */
   databaseFailed(error: unknown): void {
-    if (codeOf(error) !== CANNOT_CONNECT_NOW || !this.#session) return;
-    this.#connection?.destroy(new Error('the database is shutting down', { cause: error }));
+    if (codeOf(error) !== CANNOT_CONNECT_NOW || !this.#isStreaming) return;
+    this.#source?.destroy(new Error('the database is shutting down', { cause: error }));
   }
 
   async #run(): Promise<void> {
@@ -205,41 +200,33 @@ export class ReplicationStream {
   }
 
   async #connectAndStream(): Promise<void> {
-    const { databaseUrl, applicationName, publications } = this.options;
-    const connection = new ReplicationConnection(databaseUrl, applicationName);
-    this.#connection = connection;
+    const { openSource, clock, metrics, log, slot } = this.with_;
+    const source = openSource();
+    this.#source = source;
     try {
-      await connection.connect();
-      await this.#prepare(connection);
-      const { intake, acknowledger, clock, metrics, log, slot } = this.with_;
-      const { maxPendingBytes } = this.options;
-      const names = publications.map((name) => `"${name}"`).join(',');
-      const session = new StreamSession({ connection, intake, acknowledger, clock, maxPendingBytes });
-      const started = (): void => {
-        this.#session = session;
+      await source.connect();
+      await this.#prepare(source);
+      await source.run(slot.name, () => {
+        this.#isStreaming = true;
         this.#streamingSince = clock.now();
         this.#former = this.#server?.backend;
         metrics.replicationState('streaming');
         log.info('replication.streaming', { slot: slot.name });
         this.with_.onStreaming();
-      };
-      await session.run(
-        `START_REPLICATION SLOT "${slot.name}" LOGICAL 0/0 (proto_version '1', publication_names '${names}', messages 'true')`,
-        started,
-      );
+      });
     } catch (error) {
-      if (codeOf(error) === SLOT_HELD) await this.#endFormer(connection);
+      if (codeOf(error) === SLOT_HELD) await this.#endFormer(source);
       throw error;
     } finally {
-      this.#session = undefined;
+      this.#isStreaming = false;
       this.#backend = undefined;
-      connection.destroy();
+      source.destroy();
     }
   }
 
-  async #prepare(connection: ReplicationConnection): Promise<void> {
+  async #prepare(source: ChangeSource): Promise<void> {
     const { slot, acknowledger, sink, log, clock, reconcilePublications } = this.with_;
-    const server = await readServerIdentity(connection);
+    const server = await readServerIdentity(source);
     if (server.isStandby)
       throw new Error('the database is a standby: its snapshots cannot be fenced (events.md B.3.7)');
     this.#backend = server.backend;
@@ -247,16 +234,19 @@ export class ReplicationStream {
 
     const outcome = await reconcilePublications();
     const readAt = clock.now();
-    const identity = await readPublications(connection, this.options.publications);
+    const identity = await readPublications(source, this.options.publications);
     const wasReplaced = this.#publications !== undefined && this.#publications.identity !== identity;
     const replaceBecause =
       this.#replaceSlot ?? (wasReplaced || outcome === 'created' ? 'publication-replaced' : undefined);
-    const prepared = await slot.prepare(connection, replaceBecause);
+    const prepared = await slot.prepare(source, replaceBecause);
     if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
     this.#replaceSlot = undefined;
     this.#publications = { identity, readAt };
+    const received = acknowledger.receivedPosition();
+    const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`);
+    else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile');
     else if (outcome !== 'unchanged') sink.resyncAll('publications were altered');
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
   }
@@ -298,10 +288,10 @@ export class ReplicationStream {
     this.#server = server;
   }
 
-  async #endFormer(connection: ReplicationConnection): Promise<void> {
+  async #endFormer(source: ChangeSource): Promise<void> {
     if (!this.#former) return;
     try {
-      const ended = await endFormerBackend(connection, this.with_.slot.name, this.#former);
+      const ended = await source.endFormer(this.with_.slot.name, this.#former);
       if (ended) this.with_.log.warn('replication.former-backend-ended', { pid: this.#former.pid });
     } catch (error) {
       this.with_.log.debug('replication.former-backend-unknown', { error });

@@ -13,13 +13,17 @@ import { CommitIntake } from './commit-intake.js';
 import { Heartbeat, type RunStatement } from './heartbeat.js';
 import { LagLimit } from './lag-limit.js';
 import type { OpenReceipts } from './open-receipts.js';
+import { PollingSource } from './polling-source.js';
 import { Recorder } from './recorder.js';
 import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
 import { Slot } from './slot.js';
 import { SlotWatch } from './slot-watch.js';
+import { StreamingSource } from './streaming-source.js';
 import { XidEpoch } from './xid-epoch.js';
 
 export interface ReplicationOptions {
+  /** `poll`: over an ordinary connection, for databases that refuse those in replication mode. */
+  readonly mode: 'stream' | 'poll';
   readonly databaseUrl: string;
   readonly slot: string;
   readonly publications: readonly string[];
@@ -129,9 +133,15 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
     },
   );
   const { databaseUrl, publications, maxPendingBytes } = options;
+  const sourceOptions = { databaseUrl, publications, applicationName: APPLICATION_NAME, lockName: options.slot };
+  const forSource = { intake, acknowledger, clock, maxPendingBytes };
   const stream = new ReplicationStream(
-    { databaseUrl, publications, maxPendingBytes, applicationName: APPLICATION_NAME },
+    { publications },
     {
+      openSource: () =>
+        options.mode === 'poll'
+          ? new PollingSource(sourceOptions, forSource)
+          : new StreamingSource(sourceOptions, forSource),
       ...{
         slot,
         intake,

@@ -3,7 +3,7 @@ import { formatPosition, parsePosition, type Position } from '../core/model/posi
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import { PortalError } from '../core/support/portal-error.js';
 import type { Logger } from '../core/support/logger.js';
-import type { ReplicationConnection } from './replication-connection.js';
+import type { ChangeSource } from './change-source.js';
 
 /** Somebody else's slot has our name: another plugin or another database. Only a person can tell which is wrong; we ask again. */
 class SlotUnusableError extends PortalError {
@@ -34,7 +34,7 @@ interface StoredSlot {
  * - ready: it holds every commit after its confirmed position. Left by the server when it keeps too much
  *   (`max_slot_wal_keep_size`), by a person who drops it, and by a publication that was away.
  * - lost: it exists and can never be read again. Left by dropping it and making a new one.
- * - held: another connection reads it. Seen when streaming starts, not here: the caller waits. Only our own former
+ * - held: another connection reads it. Seen before or after, not here: the caller waits. Only our own former
  *   backend may be ended, since nothing tells a second process of this installation from a stranger.
  *
  * A publication that did not exist for a while also spoils a slot that looks ready. Up to PostgreSQL 17 a row changed
@@ -64,29 +64,29 @@ export class Slot {
   }
 
   /** Leaves the slot ready, or throws: SlotUnusableError, or the server's error (55006: held, ask again later). */
-  async prepare(connection: ReplicationConnection, replaceBecause: SlotMade | undefined): Promise<PreparedSlot> {
-    const stored = await this.#read(connection);
-    if (!stored) return { madeBecause: 'absent', confirmed: await this.#make(connection) };
+  async prepare(source: ChangeSource, replaceBecause: SlotMade | undefined): Promise<PreparedSlot> {
+    const stored = await this.#read(source);
+    if (!stored) return { madeBecause: 'absent', confirmed: await this.#make(source) };
     if (stored.plugin !== 'pgoutput' || !stored.isOurDatabase) {
       throw new SlotUnusableError(`replication slot "${this.name}" belongs to another database or output plugin`);
     }
     const madeBecause = stored.isLost ? 'lost' : replaceBecause;
     if (madeBecause === undefined) {
-      if (this.#serverHasFailover && !stored.isFailover) await this.#followFailovers(connection);
+      if (this.#serverHasFailover && !stored.isFailover) await this.#followFailovers(source);
       return { madeBecause, confirmed: stored.confirmed };
     }
 
-    await connection.ask(`DROP_REPLICATION_SLOT "${this.name}"`);
-    const confirmed = await this.#make(connection);
+    await source.dropSlot(this.name);
+    const confirmed = await this.#make(source);
     const fields = { slot: this.name, why: madeBecause, from: formatPosition(stored.confirmed) };
     this.log.error('replication.slot-replaced', { ...fields, to: formatPosition(confirmed) });
     return { madeBecause, confirmed };
   }
 
-  async #read(connection: ReplicationConnection): Promise<StoredSlot | undefined> {
-    const [version] = await connection.ask(`SELECT current_setting('server_version_num') AS number`);
+  async #read(source: ChangeSource): Promise<StoredSlot | undefined> {
+    const [version] = await source.ask(`SELECT current_setting('server_version_num') AS number`);
     this.#serverHasFailover = Number(version?.['number']) >= FIRST_WITH_FAILOVER;
-    const [row] = await connection.ask(`
+    const [row] = await source.ask(`
       SELECT plugin, (database = current_database())::text AS ours, (wal_status = 'lost')::text AS lost,
         confirmed_flush_lsn::text AS confirmed, to_jsonb(s) ->> 'failover' AS failover
       FROM pg_replication_slots s WHERE slot_name = '${this.name}'`);
@@ -101,35 +101,18 @@ export class Slot {
   }
 
   /** The slot of an older version of us or of the server. */
-  async #followFailovers(connection: ReplicationConnection): Promise<void> {
-    await connection.ask(`ALTER_REPLICATION_SLOT "${this.name}" (FAILOVER true)`);
-    this.log.info('replication.slot-follows-failovers', { slot: this.name });
+  async #followFailovers(source: ChangeSource): Promise<void> {
+    if (await source.letSlotFollowFailovers(this.name))
+      this.log.info('replication.slot-follows-failovers', { slot: this.name });
   }
 
-  /** In a transaction that uses the slot's own snapshot, so that what was visible at its start can be asked. */
-  async #make(connection: ReplicationConnection): Promise<Position> {
-    await connection.ask('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-    try {
-      const options = this.#serverHasFailover ? `SNAPSHOT 'use', FAILOVER true` : `SNAPSHOT 'use'`;
-      const [made] = await connection.ask(`CREATE_REPLICATION_SLOT "${this.name}" LOGICAL pgoutput (${options})`);
-      const [seen] = await connection.ask('SELECT pg_current_snapshot()::text AS snapshot');
-      this.#startSnapshot = readSnapshot(seen?.['snapshot'] ?? '');
-      const confirmed = parsePosition(made?.['consistent_point'] ?? '') ?? 0n;
-      this.log.info('replication.slot-made', { slot: this.name, lsn: formatPosition(confirmed) });
-      return confirmed;
-    } finally {
-      await connection.ask('ROLLBACK');
-    }
+  async #make(source: ChangeSource): Promise<Position> {
+    const { confirmed, snapshot } = await source.makeSlot(this.name, this.#serverHasFailover);
+    this.#startSnapshot = snapshot;
+    this.log.info('replication.slot-made', { slot: this.name, lsn: formatPosition(confirmed) });
+    return confirmed;
   }
 }
 
 /** Source: PostgreSQL documentation of 17, streaming replication protocol, CREATE_REPLICATION_SLOT. */
 const FIRST_WITH_FAILOVER = 170_000;
-
-/** `xmin:xmax:xip,xip` */
-function readSnapshot(text: string): XidSnapshot | undefined {
-  const match = /^\d+:(\d+):([\d,]*)$/.exec(text);
-  if (!match?.[1]) return undefined;
-  const running = (match[2] ?? '').split(',').filter((xid) => xid !== '');
-  return { xmax: BigInt(match[1]), running: new Set(running.map(BigInt)) };
-}

@@ -3,6 +3,7 @@ import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Acknowledger } from './acknowledger.js';
+import { BackPressure } from './back-pressure.js';
 import type { CommitIntake } from './commit-intake.js';
 import type { FrameListener, ReplicationConnection } from './replication-connection.js';
 
@@ -21,24 +22,23 @@ const STATUS_EVERY_MS = 10_000;
 const COALESCE_STATUS_MS = 100;
 /** Each status asks for an answer, so a living server is heard of every 10 s. */
 const SILENCE_LIMIT_MS = 30_000;
-/** How often a paused connection looks whether it may go on; nobody tells it that memory was freed. */
-const RESUME_CHECK_MS = 50;
 
 /**
  * States: reading → paused ↔ reading → ended. Status updates go out in both of the first two, on our own timer: the
  * server asks for one only when it has not heard from us for long, and some are configured never to ask.
  */
 export class StreamSession implements FrameListener {
-  #isPaused = false;
-  #isOverLimit = false;
+  readonly #pressure: BackPressure;
   #lastHeardAt: EpochMs;
   #lastSent: Position = 0n;
   #cancelStatus: (() => void) | undefined;
   #cancelProgress: (() => void) | undefined;
-  #cancelResumeCheck: (() => void) | undefined;
 
   constructor(private readonly with_: SessionDependencies) {
     this.#lastHeardAt = with_.clock.now();
+    this.#pressure = new BackPressure(with_, () => {
+      this.#lastHeardAt = with_.clock.now();
+    });
   }
 
   /** Settles when the connection has ended, as `ReplicationConnection.stream` does. */
@@ -69,27 +69,8 @@ export class StreamSession implements FrameListener {
     else this.#watchProgress();
   }
 
-  /** Pauses or resumes the socket by what is pending; also called when the intake has caught up. */
   regulate(): void {
-    const { intake, connection, maxPendingBytes, clock } = this.with_;
-    const pending = intake.pendingBytes();
-    if (pending > maxPendingBytes) this.#isOverLimit = true;
-    else if (pending <= maxPendingBytes / 2) this.#isOverLimit = false;
-
-    const mustPause = this.#isOverLimit || intake.isBehind;
-    if (mustPause && !this.#isPaused) {
-      this.#isPaused = true;
-      connection.pause();
-    } else if (!mustPause && this.#isPaused) {
-      this.#isPaused = false;
-      this.#lastHeardAt = clock.now();
-      connection.resume();
-    }
-    if (!this.#isPaused) return;
-    this.#cancelResumeCheck ??= clock.after(RESUME_CHECK_MS, () => {
-      this.#cancelResumeCheck = undefined;
-      this.regulate();
-    });
+    this.#pressure.regulate();
   }
 
   /** Has the server say how far it has read its log. */
@@ -110,7 +91,7 @@ export class StreamSession implements FrameListener {
   #sendStatusRegularly(): void {
     this.#cancelStatus = this.with_.clock.after(STATUS_EVERY_MS, () => {
       const silentMs = this.with_.clock.now() - this.#lastHeardAt;
-      if (silentMs > SILENCE_LIMIT_MS && !this.#isPaused) {
+      if (silentMs > SILENCE_LIMIT_MS && !this.#pressure.isPaused) {
         this.with_.connection.destroy(new Error(`the server has been silent for ${silentMs} ms`));
         return;
       }
@@ -136,6 +117,7 @@ export class StreamSession implements FrameListener {
   }
 
   #cancelTimers(): void {
-    for (const cancel of [this.#cancelStatus, this.#cancelProgress, this.#cancelResumeCheck]) cancel?.();
+    for (const cancel of [this.#cancelStatus, this.#cancelProgress]) cancel?.();
+    this.#pressure.stop();
   }
 }

@@ -84,7 +84,7 @@ describe('the check of the server', () => {
   const check = async (url = test.url) => {
     const database = openDatabase(url, { max: 1 });
     try {
-      return await checkServer(database, { prefix: 'portcullis', slot: `slot_${test.name}` });
+      return await checkServer(database, { prefix: 'portcullis', slot: `slot_${test.name}`, mode: 'stream' });
     } finally {
       await database.close();
     }

@@ -26,6 +26,17 @@ afterEach(async () => {
   for (const proxy of proxies) proxy.close();
 });
 
+const MODES = ['stream', 'poll'] as const;
+
+/** Server processes of our connections, by the name they give themselves. */
+async function backends(): Promise<number[]> {
+  const { rows } = await database.query<{ pid: number }>(
+    `SELECT pid FROM pg_stat_activity WHERE application_name = 'portcullis stream' AND datname = $1`,
+    [database.name],
+  );
+  return rows.map(({ pid }) => pid);
+}
+
 async function migrated(): Promise<void> {
   database = await createMigratedDatabase();
   ours = await insertAccount(database);
@@ -270,29 +281,32 @@ describe('on servers of its own', () => {
     return server;
   }
 
-  it('D14, E12: a slot that lost its log is replaced, loudly, and every store is owed a resync', async () => {
-    use(0);
-    await migrated();
-    const first = await started();
-    await first.stop();
-    await insertGroup('lost');
-    await database.sql('CREATE TABLE bulk (t text)');
-    for (let n = 0; n < 5; n += 1) {
-      await database.query(`INSERT INTO bulk SELECT repeat('x', 1000) FROM generate_series(1, 10000)`);
-      await database.query('SELECT pg_switch_wal()');
-    }
-    await database.query('CHECKPOINT');
-    expect((await first.slotRow()).wal_status).toBe('lost');
+  it.each(MODES)(
+    'D14, E12: a slot that lost its log is replaced, loudly, and every store is owed a resync (%s)',
+    async (mode) => {
+      use(0);
+      await migrated();
+      const first = await started({ options: { mode } });
+      await first.stop();
+      await insertGroup('lost');
+      await database.sql('CREATE TABLE bulk (t text)');
+      for (let n = 0; n < 5; n += 1) {
+        await database.query(`INSERT INTO bulk SELECT repeat('x', 1000) FROM generate_series(1, 10000)`);
+        await database.query('SELECT pg_switch_wal()');
+      }
+      await database.query('CHECKPOINT');
+      expect((await first.slotRow()).wal_status).toBe('lost');
 
-    const second = await started();
-    await insertGroup('after');
-    await second.caughtUp();
-    expect(groupNames(second)).toEqual(['after']);
-    expect(second.sink.calls[0]).toBe('replication slot: lost');
-    expect(second.log.events('error')).toEqual(['replication.slot-replaced']);
-    await second.stop();
-    await database.drop();
-  });
+      const second = await started({ options: { mode } });
+      await insertGroup('after');
+      await second.caughtUp();
+      expect(groupNames(second)).toEqual(['after']);
+      expect(second.sink.calls[0]).toBe('replication slot: lost');
+      expect(second.log.events('error')).toEqual(['replication.slot-replaced']);
+      await second.stop();
+      await database.drop();
+    },
+  );
 
   it('F6, D10: an operator sees reserved, extended, unreserved and lost; lost under a running stream leads to a new slot', async () => {
     const own = (ownServer = await startOwnPostgres({
@@ -347,24 +361,30 @@ describe('on servers of its own', () => {
     expect(stream.log.events('error')).toEqual(['replication.slot-replaced']);
   });
 
-  it('a connection that vanished without a word is followed by a new one, which ends the old backend', async () => {
-    const proxy = await Proxy.to(use(0).url);
-    proxies.push(proxy);
-    await migrated();
-    const stream = await started({ options: { databaseUrl: proxy.urlOf(database) } });
-    const { active_pid: former } = await stream.slotRow();
-    await insertGroup('before');
-    await stream.caughtUp();
-    proxy.cutOurSide();
-    await until(() => stream.log.events().includes('replication.former-backend-ended'), 'the old backend to be ended');
-    await insertGroup('after');
-    await stream.caughtUp();
-    expect(groupNames(stream)).toEqual(['before', 'after']);
-    expect((await stream.slotRow()).active_pid).not.toBe(former);
-    expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
-    await stream.stop();
-    await database.drop();
-  });
+  it.each(MODES)(
+    'a connection that vanished without a word is followed by a new one, which ends the old backend (%s)',
+    async (mode) => {
+      const proxy = await Proxy.to(use(0).url);
+      proxies.push(proxy);
+      await migrated();
+      const stream = await started({ options: { mode, databaseUrl: proxy.urlOf(database) } });
+      const [former] = await backends();
+      await insertGroup('before');
+      await stream.caughtUp();
+      proxy.cutOurSide();
+      await until(
+        () => stream.log.events().includes('replication.former-backend-ended'),
+        'the old backend to be ended',
+      );
+      await insertGroup('after');
+      await stream.caughtUp();
+      expect(groupNames(stream)).toEqual(['before', 'after']);
+      expect(await backends()).not.toContain(former);
+      expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
+      await stream.stop();
+      await database.drop();
+    },
+  );
 
   it('a slot dropped while our connection hears nothing is noticed by looking, long before the silence is', async () => {
     const proxy = await Proxy.to(use(0).url);
@@ -384,33 +404,39 @@ describe('on servers of its own', () => {
     await database.drop();
   });
 
-  it('B.9: behind the same address another server begins: its lower positions count, and every store is read again', async () => {
-    const proxy = await Proxy.to(use(0).url);
-    proxies.push(proxy);
-    await migrated();
-    // The same database on the second server, which is far less advanced.
-    await database.query('SELECT pg_switch_wal()');
-    await servers[1]?.make(database.name);
+  it.each(MODES)(
+    'B.9: behind the same address another server begins: its lower positions count, and every store is read again (%s)',
+    async (mode) => {
+      const proxy = await Proxy.to(use(0).url);
+      proxies.push(proxy);
+      await migrated();
+      // The same database on the second server, which is far less advanced.
+      await database.query('SELECT pg_switch_wal()');
+      await servers[1]?.make(database.name);
 
-    const stream = await started({ options: { databaseUrl: proxy.urlOf(database) } });
-    await insertGroup('on the first');
-    await stream.caughtUp();
-    const high = stream.rowCommits()[0]?.position ?? 0n;
+      const stream = await started({ options: { mode, databaseUrl: proxy.urlOf(database) } });
+      await insertGroup('on the first');
+      await stream.caughtUp();
+      const high = stream.rowCommits()[0]?.position ?? 0n;
 
-    proxy.redirect(servers[1]?.url ?? '');
-    proxy.cutOurSide();
-    await until(() => stream.sink.resyncs.includes('another timeline or system'), 'the other server to be noticed');
-    await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
-    await servers[1]?.sql(
-      database.name,
-      `INSERT INTO accounts (id) VALUES ('${ours.accountId}');
+      proxy.redirect(servers[1]?.url ?? '');
+      proxy.cutOurSide();
+      await until(() => stream.sink.resyncs.includes('another timeline or system'), 'the other server to be noticed');
+      await until(
+        () => stream.log.events().filter((event) => event === 'replication.streaming').length > 1,
+        'streaming',
+      );
+      await servers[1]?.sql(
+        database.name,
+        `INSERT INTO accounts (id) VALUES ('${ours.accountId}');
        INSERT INTO groups (account_id, name) VALUES ('${ours.accountId}', 'on the second')`,
-    );
-    await until(() => groupNames(stream).includes('on the second'), 'its commit');
-    expect(stream.rowCommits().at(-1)?.position).toBeLessThan(high);
-    await stream.stop();
-    await database.drop();
-  });
+      );
+      await until(() => groupNames(stream).includes('on the second'), 'its commit');
+      expect(stream.rowCommits().at(-1)?.position).toBeLessThan(high);
+      await stream.stop();
+      await database.drop();
+    },
+  );
 });
 
 class OwnServer {

@@ -163,6 +163,7 @@ export class StreamUnderTest {
     this.slot = `${TEST_SLOT_PREFIX}${database.name.slice(-12)}`;
     this.replication = buildReplication(
       {
+        mode: 'stream',
         databaseUrl: database.url,
         slot: this.slot,
         publications: ['portcullis_changes', 'portcullis_flow_edits'],

@@ -1,6 +1,6 @@
 import type { SlotFacts } from '../../core/ports/slot-status.js';
 import { checkServer } from '../../db/check-server.js';
-import type { ServerFault } from '../../db/check-server.js';
+import type { Installation, ServerFault } from '../../db/server-faults.js';
 import type { Database } from '../../db/open-database.js';
 import { publicationDrift } from '../../db/publications.js';
 import { runningFacts } from '../../db/running-facts.js';
@@ -21,10 +21,15 @@ right; warnings alone exit with 0. With --json, one object: ok, faults, slot, la
 unreadable_rows.`,
   async run({ args, out, config }) {
     const { values } = readFlags(args, { json: { type: 'boolean', default: false } });
-    const { publicationPrefix: prefix, replicationSlot: slot, databasePoolSize: poolSize } = config();
-    const found = await withDatabase(config(), (database) => examine(database, { prefix, slot, poolSize }));
+    const {
+      publicationPrefix: prefix,
+      replicationSlot: slot,
+      replicationMode: mode,
+      databasePoolSize: poolSize,
+    } = config();
+    const found = await withDatabase(config(), (database) => examine(database, { prefix, slot, mode, poolSize }));
     if (values.json) out(JSON.stringify(asJson(found)));
-    else for (const line of asText(found, slot)) out(line);
+    else for (const line of asText(found, { slot, mode })) out(line);
     return isWell(found) ? 0 : 1;
   },
 };
@@ -43,21 +48,19 @@ interface Findings {
   readonly rows: readonly UnreadableRow[];
 }
 
-interface Subject {
-  readonly prefix: string;
-  readonly slot: string;
+interface Subject extends Installation {
   readonly poolSize: number;
 }
 
-async function examine(database: Database, { prefix, slot: slotName, poolSize }: Subject): Promise<Findings> {
-  const serverFaults = await checkServer(database, { prefix, slot: slotName });
+async function examine(database: Database, { prefix, slot: slotName, mode, poolSize }: Subject): Promise<Findings> {
+  const serverFaults = await checkServer(database, { prefix, slot: slotName, mode });
   const has = (code: ServerFault['code']): boolean => serverFaults.some((fault) => fault.code === code);
   const facts = await runningFacts(database, slotName, OPEN_FOR_MS);
   const slot = await slotState(database, slotName);
   // A publication that is missing altogether is named already.
   const drift = has('publication') || has('in-recovery') ? [] : await publicationDrift(database, prefix);
   return {
-    faults: [...serverFaults, ...runningFaults({ facts, slot, slotName, drift, poolSize })],
+    faults: [...serverFaults, ...runningFaults({ facts, slot, slotName, drift, poolSize, mode })],
     slot,
     lagSeconds: facts.lag_seconds,
     settings: facts.settings,
@@ -91,11 +94,11 @@ function asJson(found: Findings): Record<string, unknown> {
   };
 }
 
-function asText(found: Findings, slotName: string): string[] {
+function asText(found: Findings, installation: Pick<Installation, 'slot' | 'mode'>): string[] {
   const { faults, slot, lagSeconds, settings, changeLog, rows } = found;
   return [
     ...faults.map(({ severity, what, fix }) => `${severity}: ${what}\n  fix: ${fix}`),
-    ...slotLines(slot, slotName, lagSeconds),
+    ...slotLines(slot, installation, lagSeconds),
     ...(changeLog ? [`change_log: ${bytes(changeLog.bytes)}, about ${Math.round(changeLog.entries)} entries`] : []),
     `settings: ${Object.entries(settings)
       .map(([name, value]) => `${name} = ${value === '' ? "''" : value}`)
@@ -108,12 +111,18 @@ function asText(found: Findings, slotName: string): string[] {
   ];
 }
 
-function slotLines(slot: SlotFacts | undefined, name: string, lagSeconds: number | null): string[] {
+function slotLines(
+  slot: SlotFacts | undefined,
+  { slot: name, mode }: Pick<Installation, 'slot' | 'mode'>,
+  lagSeconds: number | null,
+): string[] {
   if (!slot) return [`slot "${name}": none yet, the server makes it at its start`];
   const { activePid, lagBytes, retainedBytes, walStatus, safeWalBytes, failover } = slot;
+  // Between two peeks a slot that is polled looks like one that nobody wants.
+  const idle = mode === 'poll' ? 'polled, and not read at this moment' : 'not read by anybody';
   const lines = [
     [
-      `slot "${name}": ${activePid === null ? 'not read by anybody' : `read by a server (process ${activePid})`}`,
+      `slot "${name}": ${activePid === null ? idle : `read by a server (process ${activePid})`}`,
       `${bytes(lagBytes)}${lagSeconds === null ? '' : ` and ${lagSeconds.toFixed(1)} s`} behind`,
       `keeps ${bytes(retainedBytes)}`,
       `wal_status ${walStatus}`,
@@ -121,7 +130,8 @@ function slotLines(slot: SlotFacts | undefined, name: string, lagSeconds: number
       `failover ${failover ? 'yes' : 'no'}`,
     ].join(', '),
   ];
-  if (activePid === null) lines.push(`  to remove it for good: SELECT pg_drop_replication_slot('${name}');`);
+  if (activePid === null && mode === 'stream')
+    lines.push(`  to remove it for good: SELECT pg_drop_replication_slot('${name}');`);
   return lines;
 }
 
