@@ -35,6 +35,11 @@ export function rest(): Promise<void> {
   return pause(REST_MS.least + Math.random() * (REST_MS.most - REST_MS.least));
 }
 
+/** Of the machine, not of the process: instants of two processes may be compared. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
 /** Longer than anything measured here: a frame that does not come ends the bench with its name, not in silence. */
 const PATIENCE_MS = 15_000;
 

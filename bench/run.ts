@@ -1,7 +1,7 @@
 /**
  * Measures and prints; `--write` also keeps the result in RESULTS.md.
  *
- *   npm run bench -- [revoke] [flow] [apply] [idle] [authorize] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
+ *   npm run bench -- [revoke] [receipt] [flow] [apply] [idle] [authorize] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -13,10 +13,12 @@ import { machineFacts } from './machine-facts.js';
 import { benchIdle } from './idle.js';
 import { type Product, startProduct } from './product.js';
 import { type Section, writeSection } from './report.js';
+import { benchReceipt } from './receipt.js';
 import { benchRevoke } from './revoke.js';
 
 const BENCHES: Readonly<Record<string, (product: Product, options: BenchOptions) => Promise<Section>>> = {
   revoke: benchRevoke,
+  receipt: benchReceipt,
   flow: benchFlow,
   apply: benchApply,
   idle: benchIdle,
