@@ -43,11 +43,15 @@ export function monotonicMs(): number {
 /** Longer than anything measured here: a frame that does not come ends the bench with its name, not in silence. */
 const PATIENCE_MS = 15_000;
 
-export function patiently<Value>(what: string, begin: (resolve: (value: Value) => void) => void): Promise<Value> {
+export function patiently<Value>(
+  what: string,
+  begin: (resolve: (value: Value) => void) => void,
+  withinMs = PATIENCE_MS,
+): Promise<Value> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new Error(`waited ${PATIENCE_MS} ms for ${what}`));
-    }, PATIENCE_MS);
+      reject(new Error(`waited ${withinMs} ms for ${what}`));
+    }, withinMs);
     begin((value) => {
       clearTimeout(timer);
       resolve(value);
