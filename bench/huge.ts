@@ -167,7 +167,8 @@ async function commitHuge(sql: Client, hugeId: string, accounts: readonly Seeded
 async function recordedAfter({ sql }: Product, hugeId: string): Promise<number> {
   for (;;) {
     const { rows } = await sql.query<{ is_there: boolean }>(
-      'SELECT EXISTS (SELECT FROM change_log WHERE account_id = $1 AND table_name = $2) AS is_there',
+      `SELECT EXISTS (SELECT FROM change_log WHERE account_id = $1 AND table_name = $2)
+         AND NOT EXISTS (SELECT FROM change_log_spool) AS is_there`,
       [hugeId, 'groups'],
     );
     if (rows[0]?.is_there) return performance.now();
