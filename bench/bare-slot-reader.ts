@@ -1,6 +1,6 @@
 /**
  * The floor of a revocation: reads a temporary slot through `pg` and, at each transaction's Commit message, sends one
- * frame to the one peer. No decoding, no state, no decision: what is left is PostgreSQL, two sockets and Node.
+ * frame to the one peer, and a ping where the floor is of a receipt. No decoding, no state, no decision: what is left is PostgreSQL, two sockets and Node.
  */
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
@@ -12,6 +12,8 @@ export interface SlotReaderInput {
   readonly publication: string;
   /** Sent for every transaction. */
   readonly frame: string;
+  /** Every frame is followed by a ping. */
+  readonly isPinging: boolean;
 }
 
 interface CopyBoth {
@@ -43,7 +45,10 @@ let received = 0n;
 wire.on('copyData', ({ chunk }) => {
   if (chunk[0] !== XLOG_DATA) return;
   if (chunk[XLOG_DATA_HEADER_BYTES] !== COMMIT) return;
-  for (const peer of peers) peer.send(input.frame);
+  for (const peer of peers) {
+    peer.send(input.frame);
+    if (input.isPinging) peer.ping();
+  }
   received = chunk.readBigUInt64BE(1);
 });
 wire.once('replicationStart', () => {

@@ -29,6 +29,8 @@ export class BenchPeer {
   #isClosing = false;
   readonly #waiting = new Map<string, (payload: unknown) => void>();
   onFrame: FrameHandler = () => undefined;
+  /** `ws` has handed its pong to the system by then. */
+  onPing: () => void = () => undefined;
 
   private constructor(
     private readonly ws: WebSocket,
@@ -40,6 +42,9 @@ export class BenchPeer {
       const frame = JSON.parse(text) as ReceivedFrame;
       this.#waiting.get(frame.event)?.(frame.payload);
       this.onFrame(frame, at, text);
+    });
+    ws.on('ping', () => {
+      this.onPing();
     });
     const heartbeat = setInterval(() => {
       if (topic !== 'bare') this.heartbeat();
@@ -102,6 +107,12 @@ export class BenchPeer {
         resolve(payload);
       });
     });
+  }
+
+  /** As when the network goes: no close frame. */
+  drop(): void {
+    this.#isClosing = true;
+    this.ws.terminate();
   }
 
   async close(): Promise<void> {

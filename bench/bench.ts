@@ -35,14 +35,23 @@ export function rest(): Promise<void> {
   return pause(REST_MS.least + Math.random() * (REST_MS.most - REST_MS.least));
 }
 
+/** Of the machine, not of the process: instants of two processes may be compared. */
+export function monotonicMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
 /** Longer than anything measured here: a frame that does not come ends the bench with its name, not in silence. */
 const PATIENCE_MS = 15_000;
 
-export function patiently<Value>(what: string, begin: (resolve: (value: Value) => void) => void): Promise<Value> {
+export function patiently<Value>(
+  what: string,
+  begin: (resolve: (value: Value) => void) => void,
+  withinMs = PATIENCE_MS,
+): Promise<Value> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => {
-      reject(new Error(`waited ${PATIENCE_MS} ms for ${what}`));
-    }, PATIENCE_MS);
+      reject(new Error(`waited ${withinMs} ms for ${what}`));
+    }, withinMs);
     begin((value) => {
       clearTimeout(timer);
       resolve(value);

@@ -17,12 +17,30 @@ export async function startChild(name: 'bare-relay' | 'bare-slot-reader', input:
   return {
     url: `ws://127.0.0.1:${port}`,
     pid: child.pid ?? 0,
-    stop: async () => {
-      const ended = once(child, 'exit');
-      child.kill();
-      await ended;
-    },
+    stop: () => endOf(child),
   };
+}
+
+/** A child that says more than one thing while it runs. */
+export interface Partner<Said> {
+  onMessage: (said: Said) => void;
+  send(message: unknown): void;
+  stop(): Promise<void>;
+}
+
+/** Starts a program that sends a first message once it is ready. `input` is handed to it as one message. */
+export async function startPartner<Said>(name: string, input: unknown): Promise<Partner<Said>> {
+  const child = start(name, input);
+  await answerOf(child, name);
+  const partner: Partner<Said> = {
+    onMessage: () => undefined,
+    send: (message) => child.send(message as Parameters<typeof child.send>[0]),
+    stop: () => endOf(child),
+  };
+  child.on('message', (said) => {
+    partner.onMessage(said as Said);
+  });
+  return partner;
 }
 
 /** Runs a program that sends one answer and ends. @param nodeOptions of its process */
@@ -41,6 +59,12 @@ function start(name: string, input: unknown, nodeOptions: readonly string[] = []
   child.once('exit', () => process.removeListener('exit', kill));
   child.send(input as Parameters<typeof child.send>[0]);
   return child;
+}
+
+async function endOf(child: ChildProcess): Promise<void> {
+  const ended = once(child, 'exit');
+  child.kill();
+  await ended;
 }
 
 async function answerOf(child: ChildProcess, name: string): Promise<unknown> {

@@ -87,13 +87,14 @@ export class FlowOpener {
   }
 
   /** When the gateway that holds the pair is told to drop it. */
-  rejected({ resourceId }: Pair): Promise<number> {
-    return patiently(`reject_access of ${resourceId}`, (resolve) => {
+  rejected({ resourceId }: Pair, withinMs?: number): Promise<number> {
+    const begin = (resolve: (at: number) => void): void => {
       this.#onReject.set(resourceId, (at) => {
         this.#onReject.delete(resourceId);
         resolve(at);
       });
-    });
+    };
+    return patiently(`reject_access of ${resourceId}`, begin, withinMs);
   }
 
   async close(): Promise<void> {

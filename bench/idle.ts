@@ -3,11 +3,11 @@
  * `ws` sockets, every heartbeat answered, and one peer that stops reading while much is pushed to it.
  */
 import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
 import { WebSocket } from 'ws';
 import { type BenchOptions, patiently, pause } from './bench.js';
 import { BenchPeer } from './bench-peer.js';
 import { startChild } from './child-program.js';
+import { rssOf } from './memory.js';
 import type { Product } from './product.js';
 import { ms, type Section, summaryTable } from './report.js';
 import { seedAccount, type SeededAccount } from './seeded-account.js';
@@ -118,15 +118,14 @@ async function heartbeatsWhilePushing(
 /** Bytes of RSS that each idle socket costs a bare `ws` server in a process of its own. */
 async function floorBytes(): Promise<number> {
   const bare = await startChild('bare-relay', { toGateway: '', toClient: '' });
-  const rss = (): number => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${bare.pid}/status`, 'utf8'))?.[1]) * 1024;
-  const before = rss();
+  const before = rssOf(bare.pid);
   const sockets = await inBatches(Array.from({ length: PEERS }), async () => {
     const ws = new WebSocket(`${bare.url}/gateway`, { perMessageDeflate: false });
     await once(ws, 'open');
     return ws;
   });
   await pause(SETTLE_MS);
-  const grown = rss() - before;
+  const grown = rssOf(bare.pid) - before;
   for (const socket of sockets) socket.terminate();
   await bare.stop();
   return grown / PEERS;

@@ -17,6 +17,7 @@ export interface Product {
   /** `ws://…`, to which the path of a role is added. */
   readonly wsUrl: string;
   readonly postgresVersion: string;
+  readonly serverPid: number;
   /** The server's metrics now: name with labels as printed → value. */
   metrics(): Promise<ReadonlyMap<string, number>>;
   /** Everything committed so far is applied and recorded: nothing of it is left to disturb what is measured next. */
@@ -83,6 +84,7 @@ export async function startProduct(profileDir?: string): Promise<Product> {
     databaseUrl: url.href,
     sql,
     wsUrl: api.replace('http', 'ws'),
+    serverPid: server.pid ?? 0,
     postgresVersion: rows[0]?.server_version ?? 'unknown',
     metrics: () => readMetrics(ops),
     settled: () => settled(sql, ops),

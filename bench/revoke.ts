@@ -12,6 +12,7 @@ import type { Client } from 'pg';
 import { type BenchOptions, patiently, quietestOf, rest, WARM_UP } from './bench.js';
 import { BenchPeer } from './bench-peer.js';
 import { type ChildProgram, startChild } from './child-program.js';
+import { FLOOR_PUBLICATION, fillFloorTable, makeFloorTable } from './floor-table.js';
 import { FlowOpener } from './flow-opener.js';
 import { type Product, spentBetween } from './product.js';
 import { ms, range, ratio, type Section, summaryTable } from './report.js';
@@ -54,7 +55,7 @@ async function measure(product: Product, samples: number): Promise<Round> {
   });
   const flows = await FlowOpener.start(product, account, GATEWAYS);
   await flows.openAll(account.pairs, 16);
-  const floor = await FloorReader.start(product);
+  const floor = await FloorReader.start(product, account.accountId);
   await product.settled();
   const shuffled = account.pairs.slice(0, total).sort((a, b) => (a.policyId < b.policyId ? -1 : 1));
 
@@ -101,14 +102,6 @@ function timings(samples: readonly Timing[]): Timings {
   };
 }
 
-/** Columns and indexes as `policies` has them, in a publication of its own: the product never hears of these rows. */
-async function makeFloorTable(sql: Client): Promise<void> {
-  await sql.query(`
-    CREATE TABLE bench_floor (LIKE policies INCLUDING DEFAULTS INCLUDING INDEXES);
-    ALTER TABLE bench_floor REPLICA IDENTITY FULL;
-    CREATE PUBLICATION bench_floor FOR TABLE bench_floor`);
-}
-
 class FloorReader {
   readonly #rows: string[] = [];
 
@@ -121,20 +114,18 @@ class FloorReader {
   }
 
   /** Its rows are there before its slot is, so that it reads their deletes only. */
-  static async start(product: Product): Promise<FloorReader> {
-    const { rows } = await product.sql.query<{ id: string }>(
-      `INSERT INTO bench_floor (account_id, group_id, resource_id)
-       SELECT account_id, group_id, resource_id FROM policies RETURNING id`,
-    );
+  static async start(product: Product, accountId: string): Promise<FloorReader> {
+    const rows = await fillFloorTable(product.sql, accountId);
     const payload = { client_id: randomUUID(), resource_id: randomUUID() };
     const frame = JSON.stringify({ topic: 'gateway', event: 'reject_access', ref: null, payload });
     const { databaseUrl } = product;
-    const child = await startChild('bare-slot-reader', { databaseUrl, publication: 'bench_floor', frame });
-    return new FloorReader(
-      child,
-      await BenchPeer.connect(child.url),
-      rows.map(({ id }) => id),
-    );
+    const child = await startChild('bare-slot-reader', {
+      databaseUrl,
+      publication: FLOOR_PUBLICATION,
+      frame,
+      isPinging: false,
+    });
+    return new FloorReader(child, await BenchPeer.connect(child.url), rows);
   }
 
   takeRow(): string {

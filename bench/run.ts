@@ -1,7 +1,7 @@
 /**
  * Measures and prints; `--write` also keeps the result in RESULTS.md.
  *
- *   npm run bench -- [revoke] [flow] [apply] [idle] [authorize] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
+ *   npm run bench -- [revoke] [receipt] [flow] [apply] [idle] [huge] [storm] [authorize] [--samples N] [--rounds N] [--date YYYY-MM-DD] [--cpu-prof DIR] [--write]
  */
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
@@ -10,16 +10,22 @@ import { benchAuthorize } from './authorize.js';
 import type { BenchOptions } from './bench.js';
 import { benchFlow } from './flow.js';
 import { machineFacts } from './machine-facts.js';
+import { benchHuge } from './huge.js';
 import { benchIdle } from './idle.js';
 import { type Product, startProduct } from './product.js';
 import { type Section, writeSection } from './report.js';
+import { benchReceipt } from './receipt.js';
 import { benchRevoke } from './revoke.js';
+import { benchStorm } from './storm.js';
 
 const BENCHES: Readonly<Record<string, (product: Product, options: BenchOptions) => Promise<Section>>> = {
   revoke: benchRevoke,
+  receipt: benchReceipt,
   flow: benchFlow,
   apply: benchApply,
   idle: benchIdle,
+  huge: benchHuge,
+  storm: benchStorm,
 };
 /** Of the library alone: no server, no database. */
 const LIBRARY_BENCHES: Readonly<Record<string, (options: BenchOptions) => Promise<Section>>> = {

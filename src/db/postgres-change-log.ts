@@ -4,6 +4,9 @@ import { formatPosition } from '../core/model/position.js';
 import type { ChangeLog, ChangeLogEntry, SpooledChange, SpooledCommit } from '../core/ports/change-log.js';
 import type { Database } from './open-database.js';
 
+/** Rows of a huge commit that become entries with one statement. */
+const MOVE_ROWS = 10_000;
+
 export class PostgresChangeLog implements ChangeLog {
   #epoch: number | undefined;
   #isSpoolOurs = false;
@@ -39,18 +42,35 @@ export class PostgresChangeLog implements ChangeLog {
     this.#isSpoolOurs = true;
   }
 
-  async finishSpool({ position, xid, committedAt }: SpooledCommit): Promise<void> {
+  /**
+   * In steps, none of which is long: the server reads its own log of them for the stream, and everybody's commits wait while
+   * it goes over a long one. Cut short, it is begun again; what was moved is no longer there.
+   */
+  async finishSpool(commit: SpooledCommit): Promise<void> {
+    let last: number | null = -1;
+    while (last !== null) last = await this.#moveSpooled(commit, last);
+  }
+
+  /** Moves what follows `after`; null when that was nothing. */
+  async #moveSpooled({ position, xid, committedAt }: SpooledCommit, after: number): Promise<number | null> {
     const epoch = this.#mustHaveEpoch();
-    await this.database.ask('finish-spool', (db) =>
-      sql`
-        WITH spooled AS (
-          DELETE FROM change_log_spool WHERE timeline_epoch = ${epoch} AND xid = ${String(xid)} RETURNING *)
-        INSERT INTO change_log
-          (timeline_epoch, position, seq, xid, committed_at, account_id, table_name, op, old_row, new_row)
-        SELECT timeline_epoch, ${formatPosition(position)}::pg_lsn, seq, xid, ${new Date(committedAt).toISOString()}::timestamptz, account_id, table_name, op,
-          old_row, new_row
-        FROM spooled ON CONFLICT DO NOTHING`.execute(db),
+    const { rows } = await this.database.ask('finish-spool', (db) =>
+      sql<{ last: number | null }>`
+        WITH chosen AS (
+          SELECT seq FROM change_log_spool
+          WHERE timeline_epoch = ${epoch} AND xid = ${String(xid)} AND seq > ${after} ORDER BY seq LIMIT ${MOVE_ROWS}),
+        spooled AS (
+          DELETE FROM change_log_spool WHERE timeline_epoch = ${epoch} AND xid = ${String(xid)} AND seq > ${after}
+            AND seq <= (SELECT max(seq) FROM chosen) RETURNING *),
+        moved AS (
+          INSERT INTO change_log
+            (timeline_epoch, position, seq, xid, committed_at, account_id, table_name, op, old_row, new_row)
+          SELECT timeline_epoch, ${formatPosition(position)}::pg_lsn, seq, xid,
+            ${new Date(committedAt).toISOString()}::timestamptz, account_id, table_name, op, old_row, new_row
+          FROM spooled ON CONFLICT DO NOTHING)
+        SELECT max(seq) AS last FROM chosen`.execute(db),
     );
+    return rows[0]?.last ?? null;
   }
 
   #mustHaveEpoch(): number {

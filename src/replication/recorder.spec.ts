@@ -220,13 +220,24 @@ describe('ACK-1: Recorder', () => {
     expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([8, 80, 60]);
     await lingered();
     await changeLog.letThrough();
-    expect([recorder.recordedPosition(), changeLog.calls]).toEqual([10n, ['spool 3']]);
+    expect([recorder.recordedPosition(), changeLog.calls]).toEqual([10n, ['spool 6']]);
     clock.advance(100);
     await settled();
-    expect(changeLog.calls).toEqual(['spool 3', 'spool 3', 'spool 3', 'finish 20']);
+    expect(changeLog.calls).toEqual(['spool 6', 'spool 6', 'finish 20']);
     expect(recorder.recordedPosition()).toBe(20n);
     await changeLog.letThrough();
     expect(recorder.recordedPosition()).toBe(30n);
     expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([0, 0, 0]);
+  });
+
+  it('D10: puts as many parts aside at once as one statement takes, since the stream waits for each statement', async () => {
+    const { recorder, changeLog, lingered } = aRecorder();
+    const { recordable } = commitOf(0n, 2_000);
+    for (const bytes of [1, 1, 1, 3_000_000, 3_000_000, 5_000_000]) {
+      recorder.recordPart({ xid: 1n, changes: recordable, bytes });
+    }
+    await lingered();
+    expect(changeLog.calls).toEqual(['spool 4000', 'spool 4000', 'spool 2000', 'spool 2000']);
+    expect([recorder.backlogEntries(), recorder.partBytes()]).toEqual([0, 0]);
   });
 });

@@ -1,6 +1,6 @@
 /** Writes what the stream brought to the event store, behind the live fan-out and never awaited by it (D10). */
 import type { Position } from '../core/model/position.js';
-import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
+import type { ChangeLog, ChangeLogEntry, SpooledChange } from '../core/ports/change-log.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
@@ -20,6 +20,8 @@ export interface RecorderDependencies {
 /** Fewer: a statement for every few rows. More: long statements that hold memory twice. */
 const BATCH_ENTRIES = 1_000;
 const BATCH_BYTES = 4 * 1024 * 1024;
+/** Of parts put aside: each statement is a commit of its own, and the whole stream waits for them. */
+const BATCH_PART_CHANGES = 5_000;
 /**
  * The first rows after a rest wait so long: preparing the statement would keep the processor from the peers that were just
  * written to (half of a revocation's time on two cores), and what commits meanwhile shares it. Longer: acknowledged later.
@@ -169,12 +171,14 @@ export class Recorder {
     const { changeLog } = this.with_;
     const [first] = this.#queue;
     if (first?.kind === 'part') {
-      const { xid, changes, bytes } = first.part;
-      await changeLog.spool(changes.map(({ accountId, change }) => ({ xid, seq: change.seq, accountId, change })));
+      const parts = nextParts(this.#queue);
+      await changeLog.spool(parts.flatMap(toSpooled));
       return () => {
-        this.#queue.shift();
-        this.#partBytes -= bytes;
-        this.#grow(-changes.length, -bytes);
+        this.#queue.splice(0, parts.length);
+        for (const { changes, bytes } of parts) {
+          this.#partBytes -= bytes;
+          this.#grow(-changes.length, -bytes);
+        }
       };
     }
     if (first?.assembled.isSpooled) {
@@ -239,6 +243,25 @@ interface Batch {
 
 function isWritten({ assembled, written }: Pending): boolean {
   return !assembled.isSpooled && written >= assembled.recordable.length;
+}
+
+/** The parts at the queue's head, as many as one statement takes; at least one. */
+function nextParts(queue: readonly Work[]): readonly TransactionPart[] {
+  const parts: TransactionPart[] = [];
+  let changes = 0;
+  let bytes = 0;
+  for (const work of queue) {
+    if (work.kind !== 'part') break;
+    changes += work.part.changes.length;
+    bytes += work.part.bytes;
+    if (parts.length > 0 && (changes > BATCH_PART_CHANGES || bytes > BATCH_BYTES)) break;
+    parts.push(work.part);
+  }
+  return parts;
+}
+
+function toSpooled({ xid, changes }: TransactionPart): SpooledChange[] {
+  return changes.map(({ accountId, change }) => ({ xid, seq: change.seq, accountId, change }));
 }
 
 /** Of the commits before the first one that was given out in parts. */
