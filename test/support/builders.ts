@@ -221,6 +221,13 @@ export function anAccountInUse(): AnyRow[] {
   ];
 }
 
+/** Rows as column text by table: what a read of the account brings. */
+export function rawRows(rows: readonly AnyRow[]): Map<AccountTable, RawRow[]> {
+  const byTable = new Map<AccountTable, RawRow[]>();
+  for (const [table, row] of rows) byTable.set(table, [...(byTable.get(table) ?? []), printRow(row)]);
+  return byTable;
+}
+
 // ---- as the stream shows them ------------------------------------------------------------------------------------
 
 export function inserted<T extends AccountTable>(table: T, row: AccountTables[T]): Change {

@@ -8,10 +8,10 @@ import {
   GROUP,
   idOf,
   POLICY,
+  rawRows,
   RESOURCE,
   SITE,
 } from '../../../test/support/builders.js';
-import type { RawRow } from '../changes/commit.js';
 import { UnreadableRowError } from '../changes/parse-row.js';
 import { printRow } from '../changes/print-row.js';
 import type { IdentityId, PolicyId, ProviderId } from '../model/ids.js';
@@ -24,9 +24,7 @@ describe('changes of edits', () => {
 
   beforeEach(() => {
     state = new AccountState();
-    const rows = new Map<AccountTable, RawRow[]>();
-    for (const [table, row] of anAccountInUse()) rows.set(table, [...(rows.get(table) ?? []), printRow(row)]);
-    state.replaceAll(rows);
+    state.replaceAll(rawRows(anAccountInUse()));
   });
 
   /** The tables of what a delete takes along, in order. */

@@ -18,6 +18,7 @@ import {
   inserted,
   POLICY,
   rawChange,
+  rawRows,
   RESOURCE,
   SITE,
   someFacts,
@@ -25,7 +26,6 @@ import {
   truncated,
   updated,
 } from '../../../test/support/builders.js';
-import type { RawRow } from '../changes/commit.js';
 import { printRow } from '../changes/print-row.js';
 import { UnreadableRowError } from '../changes/parse-row.js';
 import type { ClientId, GroupId, MembershipId, PolicyId, ResourceId, TokenId } from '../model/ids.js';
@@ -40,11 +40,7 @@ function counts(delta: StateDelta): Partial<Record<AccountTable, number>> {
   );
 }
 
-function rawAccount(): Map<AccountTable, RawRow[]> {
-  const rows = new Map<AccountTable, RawRow[]>();
-  for (const [table, row] of anAccountInUse()) rows.set(table, [...(rows.get(table) ?? []), printRow(row)]);
-  return rows;
-}
+const rawAccount = (): ReturnType<typeof rawRows> => rawRows(anAccountInUse());
 
 describe('AccountState', () => {
   let state: AccountState;

@@ -23,6 +23,7 @@ import {
   inserted,
   MONDAY_9,
   POLICY,
+  rawRows,
   RESOURCE,
   someFacts,
   TOKEN,
@@ -30,7 +31,7 @@ import {
   updated,
   type AnyRow,
 } from '../../../test/support/builders.js';
-import type { Change, RawRow } from '../changes/commit.js';
+import type { Change } from '../changes/commit.js';
 import { UnreadableRowError } from '../changes/parse-row.js';
 import { printRow } from '../changes/print-row.js';
 import { shapeOf } from '../model/flow.js';
@@ -46,19 +47,12 @@ import type {
   SiteId,
   TokenId,
 } from '../model/ids.js';
-import type { AccountTable } from '../model/rows.js';
 import { Authorizer } from './authorizer.js';
 import { FlowTable } from './flow-table.js';
 
 const NOW = MONDAY_9;
 const OTHER = idOf<ResourceId>('wiki');
 const HOUR = 3_600_000;
-
-function rowsOf(rows: readonly AnyRow[]): Map<AccountTable, RawRow[]> {
-  const byTable = new Map<AccountTable, RawRow[]>();
-  for (const [table, row] of rows) byTable.set(table, [...(byTable.get(table) ?? []), printRow(row)]);
-  return byTable;
-}
 
 /** The account in use, with a second resource that nobody reaches yet. */
 function anAuthorizer(): Authorizer {
@@ -67,7 +61,7 @@ function anAuthorizer(): Authorizer {
     ['resources', aResource({ id: OTHER, name: 'Wiki' })],
     ['resource_sites', aLink({ resourceId: OTHER })],
   ];
-  return Authorizer.fromRows(rowsOf(rows), [someFacts()]);
+  return Authorizer.fromRows(rawRows(rows), [someFacts()]);
 }
 
 const ALLOWED = {
@@ -144,7 +138,7 @@ describe('Authorizer', () => {
     });
 
     it('allow nothing to a client that never connected', () => {
-      const unheard = Authorizer.fromRows(rowsOf(anAccountInUse()));
+      const unheard = Authorizer.fromRows(rawRows(anAccountInUse()));
       expect(unheard.authorize(CLIENT, RESOURCE, NOW)).toMatchObject({ reason: 'never-connected' });
     });
 

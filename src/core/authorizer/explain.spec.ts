@@ -14,16 +14,16 @@ import {
   inserted,
   MONDAY_9,
   POLICY,
+  rawRows,
   RESOURCE,
   someFacts,
   TOKEN,
   updated,
 } from '../../../test/support/builders.js';
-import type { Change, RawRow } from '../changes/commit.js';
-import { printRow } from '../changes/print-row.js';
+import type { Change } from '../changes/commit.js';
 import type { ConnectionFacts } from '../model/connection-facts.js';
 import type { GroupId, MembershipId, PolicyId, ResourceId } from '../model/ids.js';
-import type { AccountTable, ConditionSource } from '../model/rows.js';
+import type { ConditionSource } from '../model/rows.js';
 import { AccountState } from './account-state.js';
 import { explain, printExplanation } from './explain.js';
 
@@ -31,9 +31,7 @@ const HOUR = 3_600_000;
 
 function after(changes: readonly Change[], facts: Partial<ConnectionFacts> = {}): AccountState {
   const state = new AccountState();
-  const rows = new Map<AccountTable, RawRow[]>();
-  for (const [table, row] of anAccountInUse()) rows.set(table, [...(rows.get(table) ?? []), printRow(row)]);
-  state.replaceAll(rows);
+  state.replaceAll(rawRows(anAccountInUse()));
   state.setConnection(someFacts(facts));
   state.apply(changes);
   return state;
