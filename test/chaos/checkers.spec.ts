@@ -1,5 +1,6 @@
 /** Each checker finds what was planted, and nothing in what is right. */
 import { describe, expect, it } from '@jest/globals';
+import { accountsNamedIn } from './chaos-account.js';
 import {
   ackViolations,
   type Bounds,
@@ -212,5 +213,19 @@ describe('intervals', () => {
       b: [{ from: 0, to: 20 }],
       c: [{ from: 5, to: 100 }],
     });
+  });
+});
+
+describe('S5: of which account a frame speaks', () => {
+  it.each([
+    ['{"name":"acct1-459"}', [1]],
+    ['{"id":"acc00002-0000-4000-8006-000000000004"}', [2]],
+    ['{"external_id":"gw-acct3-0","address":"r4v0.acct1.example"}', [3, 1]],
+    ['{"account_slug":"acct0_slug"}', [0]],
+    ['{"address":"10.102.0.0/16"}', [2]],
+    ['{"ref":"v1.i_BzEacct0HEZTVIUA-acct0HEZ_acct1-x","key":"Sz/acct2/PIPI="}', []], // sealed and random
+    ['{"address":"110.102.0.0/16"}', []],
+  ])('%s', (text, accounts) => {
+    expect([...accountsNamedIn(text)]).toEqual(accounts);
   });
 });

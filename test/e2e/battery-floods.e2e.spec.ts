@@ -32,6 +32,7 @@ let account: TestAccount;
 let good: GoodPeer;
 /** With nobody else there, and the slow sockets. */
 let baseline: Waits;
+let slowestAlone: number;
 let slow: SlowSocket[];
 
 beforeAll(async () => {
@@ -40,6 +41,7 @@ beforeAll(async () => {
   ({ api, wsUrl } = probed.server);
   account = await aTestAccount(db);
   good = await GoodPeer.join(wsUrl, account.clientToken, 'good');
+  slowestAlone = Math.max(...(await joinTimes('alone')));
   slow = await allSlowSockets();
   await good.waits();
   await new Promise((resolve) => setTimeout(resolve, 500)); // what is measured is time
@@ -158,18 +160,24 @@ function slowSocket(kind: string, i: number): Promise<SlowSocket> {
   });
 }
 
+/** Upgrade to `init`, one client after the other. Unit ms. */
+async function joinTimes(name: string): Promise<number[]> {
+  const took: number[] = [];
+  for (let i = 0; i < 30; i += 1) {
+    const askedAt = performance.now();
+    const peer = await RawPeer.joined('client', wsUrl, { token: account.clientToken, externalId: `${name}-${i}` });
+    took.push(performance.now() - askedAt);
+    await peer.close();
+  }
+  return took;
+}
+
 describe('B19: while 350 slow sockets stand', () => {
   it('B19: a good client connects and joins in well under a second', async () => {
-    const took: number[] = [];
-    for (let i = 0; i < 30; i += 1) {
-      const askedAt = performance.now();
-      const peer = await RawPeer.joined('client', wsUrl, { token: account.clientToken, externalId: `quick-${i}` });
-      took.push(performance.now() - askedAt);
-      await peer.close();
-    }
+    const took = await joinTimes('quick');
     expect(slow.filter(({ connection }) => connection.destroyed)).toHaveLength(0);
-    const half = took.sort((a, b) => a - b).slice(0, took.length / 2); // whatever else the machine is busy with
-    expect(Math.max(...half)).toBeLessThan(1000);
+    // B19 says a second; a machine that is busy with other tests is slower without any slow socket too.
+    expect(Math.max(...took)).toBeLessThan(Math.max(1000, 5 * slowestAlone));
   });
 });
 
@@ -497,8 +505,10 @@ describe('D24a, B11: while the database has stopped', () => {
 // ---- B19, the end --------------------------------------------------------------------------------------------------
 
 describe('B19: those who took their time', () => {
-  /** Node looks once a second, and this machine is busy with other tests too. */
-  const SLACK_S = 6;
+  /** Node looks once a second, and this process is busy too. */
+  const SLACK_S = 3;
+  /** For the last of them, on a machine that is busy with other tests. */
+  const LAST_SLACK_S = 6;
 
   it.each(Object.keys(KINDS))(
     'B19: one that %s is cut off when it is documented to be, and not before',
@@ -510,7 +520,9 @@ describe('B19: those who took their time', () => {
           .map(async ({ openedAt, ended }) => ((await ended) - openedAt) / 1000),
       );
       expect(lives).toHaveLength(OF_EACH_KIND);
-      expect(Math.max(...lives)).toBeLessThan(limit + SLACK_S);
+      lives.sort((a, b) => a - b);
+      expect(lives[lives.length >> 1]).toBeLessThan(limit + SLACK_S);
+      expect(lives.at(-1)).toBeLessThan(limit + LAST_SLACK_S);
       expect(Math.min(...lives)).toBeGreaterThan(5);
     },
   );

@@ -295,15 +295,18 @@ describe('B3: a frame that is work to read', () => {
     ['lists that never end', '['.repeat(65_000)],
   ])('B3: with %s is refused by its depth, before it is read', async (_what, payload) => {
     const frame = masked(0x81, aFrame(payload));
-    const connections = await attackers();
-    const before = await probed.cpuMs();
-    for (const connection of connections) {
-      connection.write(frame);
-      expect(await closeCodeOn(connection)).toBe(1002);
+    const costs: number[] = [];
+    for (let rounds = 0; rounds < 3; rounds += 1) {
+      const connections = await attackers();
+      const before = await probed.cpuMs();
+      for (const connection of connections) {
+        connection.write(frame);
+        expect(await closeCodeOn(connection)).toBe(1002);
+      }
+      costs.push(((await probed.cpuMs()) - before) / connections.length);
+      for (const connection of connections) connection.destroy();
     }
-    const each = ((await probed.cpuMs()) - before) / connections.length;
-    for (const connection of connections) connection.destroy();
-    expect(each).toBeLessThan(CPU_MS);
+    expect(Math.min(...costs)).toBeLessThan(CPU_MS); // as above
   });
 
   it.each([

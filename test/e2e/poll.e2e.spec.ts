@@ -55,6 +55,11 @@ it('a policy disabled by SQL is heard by the gateway, receipted, and acknowledge
 
 it('S1: one that is disabled while the server is dead is told to the gateway when it comes again', async () => {
   const { scene, flow } = await start();
+  // Killed before, its client would be named by a placeholder instead (D22).
+  await eventually('the flow to be on record', async () => {
+    const { rows } = await db.query('SELECT FROM flows WHERE account_id = $1', [scene.ids.accountId]);
+    return rows.length === 1;
+  });
   await running?.process.kill();
   await db.sql(setPolicy(scene, 'disabled_at = now()'));
   running = await launchOn(db, { REPLICATION_MODE: 'poll' });
