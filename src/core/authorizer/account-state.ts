@@ -3,8 +3,7 @@
  * database to the next in one synchronous step and says what changed (STORE-1): nobody ever sees half a transaction.
  * A fork shows the account as it was, or as it would be (STORE-3).
  */
-import { keyOf, parseRow, rowKey, type RowFault } from '../changes/parse-row.js';
-import type { Change, RawRow, RowChange } from '../changes/commit.js';
+import type { Change, RawRow } from '../changes/commit.js';
 import type { ConnectionFacts } from '../model/connection-facts.js';
 import type {
   ActorId,
@@ -28,21 +27,22 @@ import {
   type SiteRow,
 } from '../model/rows.js';
 import { compareText } from '../support/compare-text.js';
-import { LayeredMap } from '../support/layered-map.js';
-import { LayeredMultiMap, type ValueSet } from '../support/layered-multi-map.js';
+import type { LayeredMap } from '../support/layered-map.js';
+import type { LayeredMultiMap, ValueSet } from '../support/layered-multi-map.js';
 import { sameValue } from '../support/same-value.js';
-import { compileConditions, type CompiledConditions } from './conditions.js';
+import {
+  byTable,
+  emptyLayers,
+  forkLayers,
+  type CompiledPolicy,
+  type Layers,
+  releaseLayers,
+  type StateFault,
+} from './account-layers.js';
+import { AccountStep } from './account-step.js';
+import { compileConditions } from './conditions.js';
 import { bothRows, eitherRow, type RowDelta, type StateDelta } from './state-delta.js';
 import { identify, type Identified } from './subject.js';
-
-/** A policy with its conditions compiled, once per change of the row. */
-export interface CompiledPolicy {
-  readonly row: PolicyRow;
-  /** The row's own, one step nearer. */
-  readonly id: PolicyId;
-  readonly groupId: GroupId;
-  readonly conditions: CompiledConditions;
-}
 
 /** A resource with the sites that serve it, at least one, by id. One object for all who are shown it, until it changes. */
 export interface ServedResource {
@@ -57,18 +57,6 @@ export interface Offer {
   /** Undefined: no site serves it. */
   readonly served: ServedResource | undefined;
 }
-
-/** A row, or a part of one, that could not be read and therefore grants nothing (D15). */
-export interface StateFault extends RowFault {
-  readonly table: AccountTable;
-  readonly key: string;
-}
-
-type TableMaps = { readonly [T in AccountTable]: LayeredMap<string, AccountTables[T]> };
-type WantedMaps = { readonly [T in AccountTable]: Map<string, AccountTables[T] | undefined> };
-
-/** Everything a state holds, by name; each can be forked. */
-type Layers = ReturnType<typeof emptyLayers>;
 
 export class AccountState {
   readonly #at: Layers;
@@ -208,15 +196,12 @@ export class AccountState {
 
   /** The account as it is now: it stays so whatever happens here, and may be moved on by itself. Must be released. */
   fork(): AccountState {
-    return new AccountState(mapLayers(this.#at, (layer) => layer.fork()));
+    return new AccountState(forkLayers(this.#at));
   }
 
   /** Of a fork: it must not be used any more. Forks of it may. */
   release(): void {
-    mapLayers(this.#at, (layer) => {
-      layer.release();
-      return layer;
-    });
+    releaseLayers(this.#at);
   }
 
   /** Everything by which the rows of another state of the account differ. Between a state and its forks it costs what differs. */
@@ -253,7 +238,7 @@ export class AccountState {
    * Throws UnreadableRowError when a row cannot be identified at all; the state is then unchanged and must be read again.
    */
   apply(changes: readonly Change[]): StateDelta {
-    const step = new Step(this.#at.tables, this.#at.faults);
+    const step = new AccountStep(this.#at);
     for (const change of changes) {
       if (change.kind === 'truncate') {
         for (const table of change.tables) if (table !== 'flows') step.clear(table);
@@ -266,7 +251,7 @@ export class AccountState {
 
   /** Makes the state equal to `rows` and returns the difference to what it was: hydration and resync (D14). */
   replaceAll(rows: ReadonlyMap<AccountTable, readonly RawRow[]>): StateDelta {
-    const step = new Step(this.#at.tables, this.#at.faults);
+    const step = new AccountStep(this.#at);
     for (const table of ACCOUNT_TABLES) {
       step.clear(table);
       for (const raw of rows.get(table) ?? []) step.set(table, raw);
@@ -276,7 +261,7 @@ export class AccountState {
 
   /** Makes the state equal to another one of the same account and returns the difference. The other must not be used again. */
   replaceWith(other: AccountState): StateDelta {
-    const step = new Step(this.#at.tables, this.#at.faults);
+    const step = new AccountStep(this.#at);
     for (const table of ACCOUNT_TABLES) {
       step.clear(table);
       for (const [key, row] of other.#at.tables[table].entries()) step.put(table, key, row, []);
@@ -285,7 +270,7 @@ export class AccountState {
     return this.#commit(step);
   }
 
-  #commit(step: Step): StateDelta {
+  #commit(step: AccountStep): StateDelta {
     for (const [name, faults] of step.faults) {
       if (faults.length > 0) {
         if (!sameValue(this.#at.faults.get(name), faults)) this.#newFaults.push(...faults);
@@ -328,7 +313,7 @@ export class AccountState {
     this.#served.delete(resourceId);
   }
 
-  #settle<T extends AccountTable>(step: Step, table: T): RowDelta<AccountTables[T]>[] {
+  #settle<T extends AccountTable>(step: AccountStep, table: T): RowDelta<AccountTables[T]>[] {
     const rows = this.#at.tables[table];
     const deltas: RowDelta<AccountTables[T]>[] = [];
     for (const [key, after] of step.touched(table)) {
@@ -428,92 +413,6 @@ const IDENTITY_TABLES = [
 ] as const satisfies readonly AccountTable[];
 
 const NO_GROUPS: ReadonlyMap<GroupId, MembershipId> = new Map();
-
-/** Collects what a step wants each key to become, without changing anything: a step that throws leaves no trace. */
-class Step {
-  readonly faults = new Map<string, readonly StateFault[]>();
-  readonly #wanted = byTable(() => new Map<string, never>()) as WantedMaps;
-
-  constructor(
-    private readonly tables: TableMaps,
-    private readonly knownFaults: LayeredMap<string, readonly StateFault[]>,
-  ) {}
-
-  touched<T extends AccountTable>(table: T): Iterable<[string, AccountTables[T] | undefined]> {
-    return this.#wanted[table];
-  }
-
-  clear(table: AccountTable): void {
-    const wanted = this.#wanted[table];
-    for (const key of wanted.keys()) this.#remove(table, key);
-    for (const key of this.tables[table].keys()) this.#remove(table, key);
-    for (const fault of [...this.knownFaults.values()].flat())
-      if (fault.table === table) this.#remove(table, fault.key);
-  }
-
-  change(table: AccountTable, change: RowChange): void {
-    const oldKey = change.old && rowKey(table, change.old);
-    const newKey = change.new && rowKey(table, change.new);
-    if (oldKey !== null && oldKey !== newKey) this.#remove(table, oldKey);
-    if (change.new) this.set(table, change.new);
-  }
-
-  set(table: AccountTable, raw: RawRow): void {
-    const { row, faults } = parseRow(table, raw);
-    const key = row ? keyOf(table, row) : rowKey(table, raw);
-    this.put(
-      table,
-      key,
-      row ?? undefined,
-      faults.map((fault) => ({ ...fault, table, key })),
-    );
-  }
-
-  put(
-    table: AccountTable,
-    key: string,
-    row: AccountTables[AccountTable] | undefined,
-    faults: readonly StateFault[],
-  ): void {
-    this.faults.set(`${table}/${key}`, faults);
-    (this.#wanted[table] as Map<string, typeof row>).set(key, row);
-  }
-
-  #remove(table: AccountTable, key: string): void {
-    this.put(table, key, undefined, []);
-  }
-}
-
-function emptyLayers() {
-  return {
-    tables: byTable(() => new LayeredMap<string, never>()) as TableMaps,
-    faults: new LayeredMap<string, readonly StateFault[]>(),
-    policies: new LayeredMap<PolicyId, CompiledPolicy>(),
-    groupsByActor: new LayeredMap<ActorId, ReadonlyMap<GroupId, MembershipId>>(),
-    actorsByGroup: new LayeredMultiMap<GroupId, ActorId>(),
-    policiesByGroup: new LayeredMultiMap<GroupId, CompiledPolicy>(),
-    policiesByResource: new LayeredMultiMap<ResourceId, CompiledPolicy>(),
-    sitesByResource: new LayeredMultiMap<ResourceId, SiteId>(),
-    resourcesBySite: new LayeredMultiMap<SiteId, ResourceId>(),
-    clientsByActor: new LayeredMultiMap<ActorId, ClientId>(),
-    tokensByIdentity: new LayeredMultiMap<IdentityId, TokenId>(),
-    identitiesByProvider: new LayeredMultiMap<ProviderId, IdentityId>(),
-    connections: new LayeredMap<ClientId, ConnectionFacts>(),
-    clientsByToken: new LayeredMultiMap<TokenId, ClientId>(),
-  };
-}
-
-type Layer = { fork(): Layer; release(): void };
-
-/** Does the same to every layer, those of the tables included. */
-function mapLayers({ tables, ...others }: Layers, change: (layer: Layer) => Layer): Layers {
-  const changed = Object.fromEntries(Object.entries<Layer>(others).map(([name, layer]) => [name, change(layer)]));
-  return { ...changed, tables: byTable((table) => change(tables[table])) } as Layers;
-}
-
-function byTable<Value>(make: (table: AccountTable) => Value): { readonly [T in AccountTable]: Value } {
-  return Object.fromEntries(ACCOUNT_TABLES.map((table) => [table, make(table)])) as { [T in AccountTable]: Value };
-}
 
 function reindex<Row, Key, Value>(
   deltas: readonly RowDelta<Row>[],

@@ -5,7 +5,8 @@
 import type { ClientId, GatewayId, MembershipId, PolicyId, ResourceId, TokenId } from '../model/ids.js';
 import type { ClientRow } from '../model/rows.js';
 import type { EpochMs } from '../model/time.js';
-import type { AccountState, CompiledPolicy, Offer } from './account-state.js';
+import type { CompiledPolicy } from './account-layers.js';
+import type { AccountState, Offer } from './account-state.js';
 import { addViolations, conformsUntil, type ConditionInput, type ConditionProperty } from './conditions.js';
 import type { Subject, SubjectProblem } from './subject.js';
 

@@ -19,7 +19,8 @@ import {
   type AccessDifference,
 } from './access.js';
 import { changesOfEdits, type AccountEdit } from './account-edits.js';
-import { AccountState, type StateFault } from './account-state.js';
+import type { StateFault } from './account-layers.js';
+import { AccountState } from './account-state.js';
 import { authorizeFlow, subjectOf, type Allowed, type Decision } from './authorize.js';
 import { explain, type Explanation } from './explain.js';
 import type { Flow, FlowTable } from './flow-table.js';
@@ -49,7 +50,7 @@ export { FlowTable } from './flow-table.js';
 export { UnreadableRowError } from '../changes/parse-row.js';
 export type { Access, AccessDifference, ClientDifference } from './access.js';
 export type { AccountEdit } from './account-edits.js';
-export type { StateFault } from './account-state.js';
+export type { StateFault } from './account-layers.js';
 export type { Allowed, Decision, Denied } from './authorize.js';
 export type { Subject, SubjectProblem } from './subject.js';
 export type { ConditionProperty } from './conditions.js';

@@ -17,7 +17,8 @@ import type {
 import type { EpochMs } from '../model/time.js';
 import { compareText } from '../support/compare-text.js';
 import { judge } from './access.js';
-import type { AccountState, CompiledPolicy } from './account-state.js';
+import type { CompiledPolicy } from './account-layers.js';
+import type { AccountState } from './account-state.js';
 import { subjectOf, type Decision } from './authorize.js';
 import type { Subject } from './subject.js';
 import { formatAddress } from './ip-ranges.js';
