@@ -2,7 +2,8 @@
 import { COLUMNS } from '../core/changes/columns.js';
 import type { RawRow } from '../core/changes/commit.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
-import type { AccountId, ClientId, TokenId } from '../core/model/ids.js';
+import { OWN_REASONS } from '../core/model/flow.js';
+import type { AccountId, ClientId, FlowId, TokenId } from '../core/model/ids.js';
 import { parsePosition } from '../core/model/position.js';
 import type { Position } from '../core/model/position.js';
 import { ACCOUNT_TABLES } from '../core/model/rows.js';
@@ -23,13 +24,17 @@ class StandbyError extends PortalError {
 export class PostgresHydrationReader implements HydrationReader {
   constructor(private readonly database: Database) {}
 
-  readAccount(accountId: AccountId): Promise<AccountSnapshot> {
+  readAccount(accountId: AccountId, flowIds: readonly FlowId[] = []): Promise<AccountSnapshot> {
     return this.database.inSnapshot('hydrate-account', async (query) => {
       const snapshot = await mustReadSnapshot(query);
       const rows = new Map<AccountTable, readonly RawRow[]>();
       for (const table of ACCOUNT_TABLES) rows.set(table, await query(SELECTS[table], [accountId]));
       const connections = (await query(SELECT_SESSIONS, [accountId])).map(toFacts);
-      return { rows, connections, snapshot, upperBound: await mustReadInsertPosition(query) };
+      const cutFlows = new Set(flowIds);
+      if (flowIds.length > 0) {
+        for (const row of await query(SELECT_UNCUT_FLOWS, [accountId, flowIds])) cutFlows.delete(row['id'] as FlowId);
+      }
+      return { rows, connections, snapshot, cutFlows, upperBound: await mustReadInsertPosition(query) };
     });
   }
 
@@ -48,6 +53,10 @@ const SELECTS = Object.fromEntries(
 
 const SELECT_SESSIONS = `SELECT client_id, token_id, region, host(remote_ip) AS remote_ip,
   floor(extract(epoch FROM connected_at) * 1000)::bigint AS connected_at_ms FROM client_sessions WHERE account_id = $1`;
+
+/** A row that a hand closed keeps the hand's reason, or gets one of its own when it had none. */
+const SELECT_UNCUT_FLOWS = `SELECT id FROM flows WHERE account_id = $1 AND id = ANY($2::uuid[])
+  AND (revoked_at IS NULL OR revoked_reason IN (${OWN_REASONS.map((reason) => `'${reason}'`).join(', ')}))`;
 
 function toFacts(row: RawRow): ConnectionFacts {
   return {

@@ -39,7 +39,8 @@ export async function closeFlows(database: Database, closings: readonly FlowClos
   await database.ask('close-flows', (db) =>
     sql`
       UPDATE flows SET revoked_at = coalesce(flows.revoked_at, closing.at),
-        revoked_reason = coalesce(flows.revoked_reason, closing.reason),
+        revoked_reason = coalesce(flows.revoked_reason,
+          CASE WHEN flows.revoked_at IS NULL THEN closing.reason ELSE 'cut-by-hand' END),
         revoked_position = closing.position, revoked_committed_at = closing.committed_at, pushed_at = closing.pushed_at
       FROM unnest(
         ${closings.map((closing) => closing.accountId)}::uuid[], ${closings.map((closing) => closing.flowId)}::uuid[],

@@ -176,7 +176,7 @@ export class CommitIntake {
   #sinkFailed(position: Position, error: unknown): void {
     this.with_.log.error('replication.sink-failed', { lsn: formatPosition(position), error });
     try {
-      this.with_.sink.resyncAll('a commit could not be applied');
+      this.with_.sink.resyncAll('a commit could not be applied', 'commits');
     } catch (resyncError) {
       this.with_.log.error('replication.resync-failed', { error: resyncError });
     }

@@ -245,9 +245,9 @@ export class ReplicationStream {
     const received = acknowledger.receivedPosition();
     const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
-    if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`);
-    else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile');
-    else if (outcome !== 'unchanged') sink.resyncAll('publications were altered');
+    if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits');
+    else if (wasReadByAnother) sink.resyncAll('another process has read the slot meanwhile', 'commits');
+    else if (outcome !== 'unchanged') sink.resyncAll('publications were altered', 'commits');
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
   }
 
@@ -280,9 +280,9 @@ export class ReplicationStream {
       this.with_.receipts.forget();
       heartbeat.forget();
       xids.restartAt(server.xmax);
-      sink.resyncAll('another timeline or system', true);
+      sink.resyncAll('another timeline or system', 'branch');
     } else if (before !== undefined && before.startedAt !== server.startedAt) {
-      sink.resyncAll('the server was restarted');
+      sink.resyncAll('the server was restarted', 'nothing');
     }
     xids.observe(server.xmax);
     this.#server = server;

@@ -1,8 +1,9 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
+import { aFlowRecord } from '../../test/support/builders.js';
 import { StoreUnderTest, turns } from '../../test/support/store-under-test.js';
 import type { ModelTransaction } from '../../test/support/model-database.js';
 import type { Commit } from '../core/changes/commit.js';
-import type { AccountId, ConnectionId, GatewayId } from '../core/model/ids.js';
+import type { AccountId, ConnectionId, FlowId, GatewayId, ResourceId } from '../core/model/ids.js';
 import type { AccountHandle } from '../core/ports/account-stores.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 
@@ -326,12 +327,12 @@ describe('a resync (D14)', () => {
 
   it('does not trust a read that began before the stream broke', async () => {
     const handle = await joined();
-    test.registry.resyncAll('broken once');
+    test.registry.resyncAll('broken once', 'commits');
     test.db.takeSnapshot();
     // Committed where nobody listened, and never streamed.
     test.db.run(named('missed'));
     test.db.nextCommit();
-    test.registry.resyncAll('broken twice');
+    test.registry.resyncAll('broken twice', 'commits');
     test.db.answer();
     await turns();
     expect(handle.mayGrant()).toBe(false);
@@ -343,7 +344,7 @@ describe('a resync (D14)', () => {
 
   it('G3: counts as an interruption until it is paid, and a commit that is too large does not', async () => {
     await joined();
-    test.registry.resyncAll('slot lost');
+    test.registry.resyncAll('slot lost', 'commits');
     expect(test.registry.reconciling()).toBe(1);
     await test.answerReads();
     expect(test.registry.reconciling()).toBe(0);
@@ -360,7 +361,7 @@ describe('a resync (D14)', () => {
     test.db.takeSnapshot();
     test.db.run(named('missed'));
     test.db.nextCommit();
-    test.registry.resyncAll('broken');
+    test.registry.resyncAll('broken', 'commits');
     test.db.answer();
     const handle = await opening;
     expect(handle.mayGrant()).toBe(false);
@@ -371,7 +372,7 @@ describe('a resync (D14)', () => {
 
   it('keeps nobody from hearing of a revocation meanwhile, and loses nothing that comes while it reads', async () => {
     const handle = await joined();
-    test.registry.resyncAll('broken');
+    test.registry.resyncAll('broken', 'commits');
     test.db.takeSnapshot();
     test.db.run((tx) => tx.remove('groups', { account_id: ACCOUNT, id: GROUP }));
     test.streamAll();
@@ -384,7 +385,7 @@ describe('a resync (D14)', () => {
   it('E3: keeps what was streamed before it and is not visible yet', async () => {
     const handle = await joined();
     streamedTooEarly(named('invisible'));
-    test.registry.resyncAll('broken');
+    test.registry.resyncAll('broken', 'commits');
     await test.answerReads();
     expect(nameIn(handle)).toBe('invisible');
   });
@@ -395,15 +396,60 @@ describe('a resync (D14)', () => {
     test.db.run((tx) => tx.set('accounts', { id: ACCOUNT, name: 'a', slug: 'moved', config: '{}', disabled_at: null }));
     test.db.run((tx) => tx.remove('groups', { account_id: ACCOUNT, id: GROUP }));
     while (test.db.nextCommit());
-    test.registry.resyncAll('slot lost');
+    test.registry.resyncAll('slot lost', 'commits');
     await test.answerReads();
     expect(test.streams.steps).toHaveLength(1);
     expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)).toMatchObject({ slugChanged: true });
   });
 
+  it('D8a: after a gap finds what hands did to rows of flows unheard, before anything else is decided', async () => {
+    const handle = await joined();
+    test.streams.gateways.add(GATEWAY);
+    const rows = ['kept', 'closed', 'deleted', 'moved on'].map((id) =>
+      aFlowRecord({ id: id as FlowId, gatewayId: GATEWAY }),
+    );
+    const [, closed, deleted, movedOn] = rows;
+    for (const record of rows) {
+      const { shape, clientId, policyId, membershipId, tokenId, expiresAt } = record;
+      const grant = { flowId: record.id, policyId, membershipId, tokenId, expiresAt, isUnlimited: false };
+      const resourceId = record.id as string as ResourceId;
+      handle.flows.register({ gatewayId: GATEWAY, clientId, resourceId, shape, grant }, { ...record, resourceId });
+      const isClosed = record === closed || record === movedOn;
+      const reason = record === closed ? null : 'moved';
+      test.db.run((tx) =>
+        tx.set('flows', {
+          ...{ account_id: ACCOUNT, id: record.id },
+          ...(isClosed && { revoked_at: '2026-01-05 08:30:00+00', revoked_reason: reason }),
+        }),
+      );
+    }
+    test.db.run((tx) => tx.remove('flows', { id: deleted?.id ?? '' }));
+    while (test.db.nextCommit());
+    test.registry.resyncAll('slot lost', 'commits');
+    expect(handle.gaps()).toBe(1);
+    await test.answerReads();
+    const found = [closed, deleted].map((record) => ({ kind: 'flow', flowId: record?.id, wasClosed: false }));
+    expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject(found);
+    expect(test.putBack.map(([record, { isConnected }]) => [record.id, isConnected])).toEqual([
+      [closed?.id, true],
+      [deleted?.id, true],
+    ]);
+    expect(test.forgets).toEqual([[null, expect.any(Function)]]);
+  });
+
+  it('that no commit was missed by looks for no cuts', async () => {
+    const handle = await joined();
+    const { clientId, resourceId, shape, id: flowId, ...record } = aFlowRecord({ gatewayId: GATEWAY });
+    const grant = { ...record, flowId, isUnlimited: false };
+    handle.flows.register({ gatewayId: GATEWAY, clientId, resourceId, shape, grant }, aFlowRecord());
+    test.registry.resyncAll('the server was restarted', 'nothing');
+    await test.answerReads();
+    expect([handle.gaps(), test.streams.steps, test.putBack, test.forgets]).toEqual([0, [], [], []]);
+  });
+
   it('that cannot be completed in its time fails closed, and who comes again reads afresh', async () => {
     const handle = await joined();
-    test.registry.resyncAll('broken');
+    test.registry.resyncAll('broken', 'commits');
     for (let waitedMs = 0; test.streams.failed.length === 0 && waitedMs < 70_000; waitedMs += 1000) {
       await turns();
       test.db.fail(new Error('down'));
@@ -418,7 +464,7 @@ describe('a resync (D14)', () => {
     const lost = streamedTooEarly(named('on the lost branch'));
     const handle = await joined();
     expect(nameIn(handle)).toBe('on the lost branch');
-    test.registry.resyncAll('failover', true);
+    test.registry.resyncAll('failover', 'branch');
     await test.answerReads();
     expect(nameIn(handle)).toBe('as it began');
 

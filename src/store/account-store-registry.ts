@@ -9,9 +9,10 @@ import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import type { AccountId, ConnectionId, TokenId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
+import type { EpochMs } from '../core/model/time.js';
 import type { AccountHandle, AccountStores } from '../core/ports/account-stores.js';
-import type { AccountStreams, Cut } from '../core/ports/account-streams.js';
-import type { CommitSink } from '../core/ports/commit-sink.js';
+import type { AccountStreams, Cause, Cut } from '../core/ports/account-streams.js';
+import type { CommitSink, Lost } from '../core/ports/commit-sink.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Freshness } from '../core/ports/freshness.js';
@@ -133,16 +134,18 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     this.#audit.passed(position);
   }
 
-  resyncAll(reason: string, isOtherBranch = false): void {
+  resyncAll(reason: string, lost: Lost): void {
     this.with_.log.warn('store.resync-owed', { reason, accounts: this.#slots.size });
-    if (isOtherBranch) {
+    if (lost === 'branch') {
       this.#ring.clear();
       this.#accepted = 0n;
     }
+    // Of the rows that were deleted unheard nobody knows: gateways that are away are told at their next join (D8a).
+    if (lost !== 'nothing') this.with_.flowRecords.historyGone(null, () => undefined);
     this.#tokens.doubtAll();
     for (const slot of this.#slots.values()) {
-      if (isOtherBranch) slot.store.forgetHistory();
-      slot.store.oweResync(reason);
+      if (lost === 'branch') slot.store.forgetHistory();
+      slot.store.oweResync(reason, undefined, lost !== 'nothing');
       slot.reconciling = true;
       if (slot.store.isLive) this.#startResync(slot);
     }
@@ -202,6 +205,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       flows: store.flows,
       position: () => store.position,
       cutsNotYetVisible: () => this.#cutsNotYetVisible(accountId),
+      gaps: () => store.gaps,
       mayGrant: () => store.owedResync === undefined && this.with_.freshness.isFresh(),
       connected: (facts: ConnectionFacts) => {
         store.connected(facts, this.with_.clock.now());
@@ -293,7 +297,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     let read: AccountSnapshot | undefined;
     try {
       store.beginResync(this.#ring.commits());
-      read = await this.#hydrations.read(store.accountId);
+      read = await this.#hydrations.read(store.accountId, store.askedFlows);
     } catch (error) {
       this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });
     }
@@ -309,8 +313,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   /** True when nothing is left to do: the resync is paid, or the store is given up. */
   #merge(slot: Slot, read: AccountSnapshot): boolean {
     const { store } = slot;
+    const now = this.with_.clock.now();
     try {
-      if (!store.resync(read, this.with_.clock.now())) return false;
+      const cuts = store.resync(read, now);
+      if (!cuts) return false;
+      this.#putBack(cuts, { position: store.position, committedAt: null }, now);
     } catch (error) {
       if (error instanceof UnreadableRowError) {
         this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });
@@ -368,17 +375,25 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
    * written the commit is all there is of it, so it is not acknowledged (ACK-2).
    */
   #mendFlowHistory(commit: Commit, now: number): void {
-    const { flowRecords, receipts, streams } = this.with_;
+    const { flowRecords, receipts } = this.with_;
     const isGoneForAll = commit.truncates.some(({ tables }) => tables.includes('flows'));
     if (isGoneForAll) flowRecords.historyGone(null, receipts.opened(commit.position));
     for (const accountId of commit.byAccount.keys()) {
-      for (const cut of cutsIn(changesOf(commit, accountId), now)) {
+      const cuts = cutsIn(changesOf(commit, accountId), now);
+      for (const cut of cuts) {
         if (cut.kind === 'all' && !isGoneForAll) flowRecords.historyGone(accountId, receipts.opened(commit.position));
-        if (cut.kind !== 'flow' || !cut.deleted) continue;
-        const isConnected = streams.liveGateways(accountId).has(cut.gatewayId);
-        const release = receipts.opened(commit.position);
-        flowRecords.putBackRevoked(cut.deleted, { at: now, cause: commit, isConnected }, release);
       }
+      this.#putBack(cuts, commit, now);
+    }
+  }
+
+  #putBack(cuts: readonly Cut[], cause: Cause, now: EpochMs): void {
+    const { flowRecords, receipts, streams } = this.with_;
+    for (const cut of cuts) {
+      if (cut.kind !== 'flow' || !cut.deleted) continue;
+      const isConnected = streams.liveGateways(cut.deleted.accountId).has(cut.gatewayId);
+      const release = receipts.opened(cause.position);
+      flowRecords.putBackRevoked(cut.deleted, { at: now, cause, isConnected }, release);
     }
   }
 

@@ -19,10 +19,11 @@ import { changesOf, mustResync, type Change, type Commit } from '../core/changes
 import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
-import type { AccountId } from '../core/model/ids.js';
+import type { FlowRecord } from '../core/model/flow.js';
+import type { AccountId, FlowId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
-import type { AccountStreams, Cause, Cut } from '../core/ports/account-streams.js';
+import type { AccountStreams, Cause, Cut, FlowCut } from '../core/ports/account-streams.js';
 import { contains, type AccountSnapshot, type XidSnapshot } from '../core/ports/hydration-reader.js';
 import { flowImpacts, stepImpacts } from './step-impacts.js';
 
@@ -40,11 +41,15 @@ interface OwedResync {
   readonly from: Position;
   /** Of the commit that first owed it; null when none is known. */
   readonly committedAt: EpochMs | null;
+  /** Commits may have gone by unheard: rows tell of themselves, but the cuts that are to be found must be looked for. */
+  readonly mayLackCuts: boolean;
 }
 
 export class AccountStore {
   readonly state = new AccountState();
   readonly flows = new FlowTable();
+  /** How often commits may have gone by unheard. */
+  gaps = 0;
   #live = false;
   #fence: Fence | undefined;
   /** While hydrating: all commits of the account. While a resync or an audit reads: those since it began. */
@@ -52,6 +57,8 @@ export class AccountStore {
   #owed: OwedResync | undefined;
   /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
   #isReadTooOld = false;
+  /** Rows of the flows held when the present read began, if it is to look for cuts. */
+  #asked: readonly FlowRecord[] = [];
   #position: Position;
 
   constructor(
@@ -119,16 +126,20 @@ export class AccountStore {
     this.#live = true;
   }
 
-  /** @param commit the one that was not applied; undefined when any may be missing: then only a read begun later pays. */
-  oweResync(reason: string, commit?: Commit): void {
+  /**
+   * @param commit the one that was not applied; undefined when any may be missing: then only a read begun later pays
+   * @param mayLackCuts commits have gone by unheard, and the cuts they made with them
+   */
+  oweResync(reason: string, commit?: Commit, mayLackCuts = false): void {
     const xids = new Set(this.#owed?.xids);
+    if (mayLackCuts) this.gaps += 1;
     if (commit) xids.add(commit.xid);
     else this.#isReadTooOld = true;
     const { from, committedAt } = this.#owed ?? {
       from: commit?.position ?? this.#position + 1n,
       committedAt: commit?.committedAt ?? null,
     };
-    this.#owed = { reason, xids, from, committedAt };
+    this.#owed = { reason, xids, from, committedAt, mayLackCuts: mayLackCuts || (this.#owed?.mayLackCuts ?? false) };
   }
 
   /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
@@ -143,23 +154,31 @@ export class AccountStore {
   beginResync(unsettled: Iterable<Commit>): void {
     this.#pending = this.#concerning(unsettled);
     this.#isReadTooOld = false;
+    this.#asked = this.#owed?.mayLackCuts ? this.flows.records() : [];
+  }
+
+  /** Whose rows the read that has begun must look up. */
+  get askedFlows(): FlowId[] {
+    return this.#asked.map(({ id }) => id);
   }
 
   /**
    * Merges a fresh read: its rows, then every kept commit it does not contain. The difference to what we hold goes out as
-   * one step. Returns false when the snapshot is older than what is owed.
+   * one step, with the cuts that went by unheard, which are returned. Undefined: the snapshot is older than what is owed.
    */
-  resync(read: AccountSnapshot, now: EpochMs): boolean {
-    if (this.#isReadTooOld) return false;
-    for (const xid of this.#owed?.xids ?? []) if (!contains(read.snapshot, xid)) return false;
+  resync(read: AccountSnapshot, now: EpochMs): readonly FlowCut[] | undefined {
+    if (this.#isReadTooOld) return undefined;
+    for (const xid of this.#owed?.xids ?? []) if (!contains(read.snapshot, xid)) return undefined;
     const fresh = new AccountState();
     fresh.replaceAll(read.rows);
     this.bringUpToDate(fresh, read.snapshot);
     const cause = this.#causeOfResync();
     this.#owed = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
-    this.#takeOver(fresh, cause, now);
-    return true;
+    const cuts = this.#asked.filter(({ id }) => read.cutFlows.has(id)).map(unheardCut);
+    this.#asked = [];
+    this.#takeOver(fresh, cuts, cause, now);
+    return cuts;
   }
 
   /** Commits kept for the read under way. */
@@ -181,7 +200,7 @@ export class AccountStore {
 
   /** Takes over what differs from a state that is known to be right at this position, as one step. Ends the read. */
   repair(fresh: AccountState, now: EpochMs): StateDelta {
-    return this.#takeOver(fresh, { position: this.#position, committedAt: null }, now);
+    return this.#takeOver(fresh, [], { position: this.#position, committedAt: null }, now);
   }
 
   /** A client connected again: its newer facts decide from now on (D13). */
@@ -193,10 +212,10 @@ export class AccountStore {
     this.streams.publish(step, { gateways: flowImpacts(flows), clients: new Map() });
   }
 
-  #takeOver(fresh: AccountState, cause: Cause, now: EpochMs): StateDelta {
+  #takeOver(fresh: AccountState, cuts: readonly Cut[], cause: Cause, now: EpochMs): StateDelta {
     const delta = this.state.replaceWith(fresh);
     this.#pending = undefined;
-    this.#publish(delta, [], cause, now);
+    this.#publish(delta, cuts, cause, now);
     return delta;
   }
 
@@ -236,4 +255,10 @@ export class AccountStore {
     const { position, committedAt } = cause;
     this.streams.publish({ accountId: this.accountId, position, committedAt, now }, impacts);
   }
+}
+
+/** Its row is gone or closed, and whether it is gone need not be known: a row that is there is not put back. */
+function unheardCut(record: FlowRecord): FlowCut {
+  const { id: flowId, gatewayId, clientId, resourceId } = record;
+  return { kind: 'flow', flowId, gatewayId, clientId, resourceId, wasClosed: false, deleted: record };
 }

@@ -150,7 +150,7 @@ describe('the drift audit (STORE-4)', () => {
     const handle = await joined();
     await auditBegins();
     expect(handle.mayGrant()).toBe(true);
-    test.registry.resyncAll('broken');
+    test.registry.resyncAll('broken', 'commits');
     expect(test.audits).toEqual(['abandoned']);
     await test.answerReads();
     expect(handle.mayGrant()).toBe(true);
@@ -158,7 +158,7 @@ describe('the drift audit (STORE-4)', () => {
     await auditBegins();
     test.db.run(named('on its way'));
     await test.answerReads();
-    test.registry.resyncAll('broken again');
+    test.registry.resyncAll('broken again', 'commits');
     await test.answerReads();
     await streamIsUpToDate();
     expect(test.audits).toEqual(['abandoned', 'abandoned']);

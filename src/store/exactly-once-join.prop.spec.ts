@@ -113,7 +113,7 @@ class Run {
         this.#leave();
         break;
       case 'resync':
-        registry.resyncAll('test');
+        registry.resyncAll('test', 'commits');
         break;
     }
     this.#look();

@@ -1,4 +1,4 @@
-import type { AccountId } from '../core/model/ids.js';
+import type { AccountId, FlowId } from '../core/model/ids.js';
 import type { AccountSnapshot, HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Clock } from '../core/support/clock.js';
 
@@ -23,12 +23,12 @@ export class HydrationQueue {
     private readonly clock: Clock,
   ) {}
 
-  async read(accountId: AccountId): Promise<AccountSnapshot> {
+  async read(accountId: AccountId, flowIds: readonly FlowId[] = []): Promise<AccountSnapshot> {
     if (this.#running >= this.concurrency) await new Promise<void>((go) => this.#waiting.push(go));
     this.#running += 1;
     try {
       for (;;) {
-        const read = await this.reader.readAccount(accountId);
+        const read = await this.reader.readAccount(accountId, flowIds);
         if (isAsNewAs(read.snapshot, this.startSnapshot())) return read;
         await new Promise<void>((resume) => this.clock.after(READ_AGAIN_MS, resume));
       }

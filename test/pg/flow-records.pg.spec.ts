@@ -278,6 +278,16 @@ describe('what became of a flow that was taken back', () => {
     });
   });
 
+  it('D8a: a row that a hand closed without a reason is known as cut by hand, whatever we close it for later', async () => {
+    const flow = aFlow();
+    void addAndWait(flow);
+    await records.flush();
+    await test.query('UPDATE flows SET revoked_at = $2 WHERE id = $1', [flow.id, new Date(NOW - HOUR)]);
+    close(flow);
+    await records.flush();
+    expect(await revocationOf(flow)).toMatchObject({ reason: 'cut-by-hand', decided: NOW - HOUR });
+  });
+
   it('a flow that nobody closed is never delivered', async () => {
     const flow = aFlow();
     void addAndWait(flow);

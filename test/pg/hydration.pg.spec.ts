@@ -1,15 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from '@jest/globals';
+import { randomUUID } from 'node:crypto';
 import { Client } from 'pg';
 import { COLUMNS } from '../../src/core/changes/columns.js';
 import { parseRow } from '../../src/core/changes/parse-row.js';
-import type { AccountId } from '../../src/core/model/ids.js';
+import type { AccountId, FlowId } from '../../src/core/model/ids.js';
 import { ACCOUNT_TABLES } from '../../src/core/model/rows.js';
 import { contains } from '../../src/core/ports/hydration-reader.js';
 import type { Database } from '../../src/db/open-database.js';
 import { openDatabase } from '../../src/db/open-database.js';
 import { PostgresHydrationReader } from '../../src/db/postgres-hydration-reader.js';
+import { insertFlows } from '../../src/db/write-flows.js';
 import { insertAccount } from '../support/account-rows.js';
 import type { AccountIds } from '../support/account-rows.js';
+import { aFlowRecord } from '../support/builders.js';
 import { createMigratedDatabase } from '../support/test-database.js';
 import type { TestDatabase } from '../support/test-database.js';
 
@@ -82,6 +85,34 @@ describe('the text of a hydrated row', () => {
       const key = table === 'accounts' ? 'id' : 'account_id';
       expect(held.filter((row) => row[key] !== ours.accountId)).toEqual([]);
     }
+  });
+});
+
+describe('what hands did to rows of flows', () => {
+  it('D8a: a row that is gone or that a hand closed is cut, one that is open or that we closed is not', async () => {
+    const ids = await insertAccount(test);
+    const rows = [
+      ['open', null, null],
+      ['ours', 'now()', 'moved'],
+      ['by hand', 'now()', null],
+      ['by hand, with a reason', 'now()', 'left us'],
+      ['by hand, then filled in', 'now()', 'cut-by-hand'],
+    ] as const;
+    const flowIds = new Map<string, FlowId>();
+    for (const [name, revokedAt, reason] of rows) {
+      const record = aFlowRecord({ ...ids, id: randomUUID() as FlowId });
+      flowIds.set(name, record.id);
+      await insertFlows(database, [{ record, cut: null }]);
+      if (revokedAt)
+        await test.query(`UPDATE flows SET revoked_at = ${revokedAt}, revoked_reason = $2 WHERE id = $1`, [
+          record.id,
+          reason,
+        ]);
+    }
+    const gone = randomUUID() as FlowId;
+    const { cutFlows } = await reader.readAccount(ids.accountId, [...flowIds.values(), gone]);
+    const ofHands = [...flowIds].flatMap(([name, id]) => (name.startsWith('by hand') ? [id] : []));
+    expect([...cutFlows].sort()).toEqual([...ofHands, gone].sort());
   });
 });
 

@@ -362,6 +362,7 @@ export class ChannelHouse {
   /** What everybody heard, as `name event`. */
   readonly heard: string[] = [];
   mayGrant = true;
+  gaps = 0;
   sawConnect: Promise<boolean> = Promise.resolve(true);
   cutsNotYetVisible: Cut[] = [];
   released = 0;
@@ -377,6 +378,7 @@ export class ChannelHouse {
       connections: [],
       snapshot: { xmax: 0n, running: new Set() },
       upperBound: 0n,
+      cutFlows: new Set(),
     });
     this.tokens.stored.set(RELAY_TOKEN, aStoredRelayToken());
     this.services = {
@@ -476,6 +478,7 @@ export class ChannelHouse {
       flows: this.store.flows,
       position: () => this.store.position,
       cutsNotYetVisible: () => this.cutsNotYetVisible,
+      gaps: () => this.gaps,
       mayGrant: () => this.mayGrant,
       connected: (facts) => {
         this.store.connected(facts, this.clock.now());

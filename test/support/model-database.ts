@@ -5,7 +5,8 @@
  * writing until then.
  */
 import type { Change, Commit, RawRow, RowChange, StreamTable } from '../../src/core/changes/commit.js';
-import type { AccountId } from '../../src/core/model/ids.js';
+import { OWN_REASONS } from '../../src/core/model/flow.js';
+import type { AccountId, FlowId } from '../../src/core/model/ids.js';
 import type { Position } from '../../src/core/model/position.js';
 import { ACCOUNT_TABLES, type AccountTable } from '../../src/core/model/rows.js';
 import type { AccountSnapshot, HydrationReader, XidSnapshot } from '../../src/core/ports/hydration-reader.js';
@@ -59,6 +60,7 @@ export class ModelTransaction {
 
 interface Read {
   readonly accountId: AccountId;
+  readonly flowIds: readonly FlowId[];
   taken: AccountSnapshot | undefined;
   resolve(read: AccountSnapshot): void;
   reject(error: unknown): void;
@@ -135,9 +137,9 @@ export class ModelDatabase implements HydrationReader {
     return this.#reads.length;
   }
 
-  readAccount(accountId: AccountId): Promise<AccountSnapshot> {
+  readAccount(accountId: AccountId, flowIds: readonly FlowId[] = []): Promise<AccountSnapshot> {
     return new Promise((resolve, reject) => {
-      this.#reads.push({ accountId, taken: undefined, resolve, reject });
+      this.#reads.push({ accountId, flowIds, taken: undefined, resolve, reject });
     });
   }
 
@@ -150,19 +152,26 @@ export class ModelDatabase implements HydrationReader {
   }
 
   /** The account as a new snapshot shows it. */
-  read(accountId: AccountId): AccountSnapshot {
+  read(accountId: AccountId, flowIds: readonly FlowId[] = []): AccountSnapshot {
     return {
       rows: new Map(ACCOUNT_TABLES.map((table) => [table, [...this.rowsOf(accountId, table).values()]])),
       connections: [],
       snapshot: this.snapshot(),
       upperBound: this.#end,
+      cutFlows: new Set(flowIds.filter((id) => this.#isCut(id))),
     };
+  }
+
+  #isCut(flowId: FlowId): boolean {
+    const row = this.#rows.get(keyOf('flows', { id: flowId }))?.row;
+    if (!row) return true;
+    return row['revoked_at'] != null && !OWN_REASONS.some((reason) => reason === row['revoked_reason']);
   }
 
   /** The oldest read that has none takes its snapshot. False when none waits for one. */
   takeSnapshot(): boolean {
     const read = this.#reads.find(({ taken }) => !taken);
-    if (read) read.taken = this.read(read.accountId);
+    if (read) read.taken = this.read(read.accountId, read.flowIds);
     return read !== undefined;
   }
 

@@ -13,6 +13,7 @@ const flow: Flow = {
   resourceId: RESOURCE,
   shape,
   grant: { flowId, policyId, membershipId, tokenId, expiresAt, isUnlimited: false },
+  record: null,
 };
 const secrets: PairSecrets = {
   presharedKey: '',

@@ -776,6 +776,29 @@ describe('a joining gateway (D22)', () => {
     expect(house.flowRecords.reads).toBe(2);
   });
 
+  it('S1, D8a: what was truncated before it joined and is heard of after: the clients are named in another `init`', async () => {
+    const { house, gateway } = await joining([]);
+    gateway.socket.take();
+    house.flowRecords.unclean = [CLIENT]; // as the store has it written when the commit comes
+    house.commit(truncated('flows'));
+    await settled();
+    expect(authorizations(gateway)).toEqual([expect.objectContaining({ client_id: CLIENT, resource_id: NIL_UUID })]);
+    expect(house.flowRecords.told).toEqual([GATEWAY]);
+  });
+
+  it('D8a: what was read before commits went by unheard is read again', async () => {
+    let read = (): void => undefined;
+    const { house, gateway } = await joining([stored()], (h) => {
+      h.flowRecords.holdRead = new Promise((resolve) => (read = resolve));
+    });
+    house.gaps = 1;
+    house.flowRecords.stored = [stored({ revokedAt: MONDAY_9 })];
+    read();
+    await settled();
+    expect(gateway.socket.take().slice(1)).toEqual([REJECT]);
+    expect(house.flowRecords.reads).toBe(2);
+  });
+
   it('S6: judges by the state at the moment of `init`, whatever was committed while it waited', async () => {
     let read = (): void => undefined;
     const { house, gateway } = await joining([stored()], (h) => {

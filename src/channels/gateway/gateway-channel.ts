@@ -70,8 +70,8 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   #isClosed = false;
   /** Cuts committed while the rows were being read, or not long before: the read may or may not show them. */
   readonly #cutsMeanwhile: Cut[] = [];
-  /** The history was truncated after the read began: who must be told of instead of the rows was not read. */
-  #isHistoryGone = false;
+  /** How often the history was truncated: a read that began before does not say who must be told of instead of the rows. */
+  #truncations = 0;
   /** The gateway's form of each resource, as it was last told. */
   readonly #toldForms = new Map<ResourceId, GatewayResource>();
   readonly #secrets = new WeakMap<ClientPeer, PairSecrets>();
@@ -167,14 +167,14 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** What is queued is written first, so that the one query on flows shows everything. */
   async #readFlows(handle: AccountHandle): Promise<void> {
     const { accountId, gatewayId } = this;
-    this.#isHistoryGone = false;
+    const began = { gaps: handle.gaps(), truncations: this.#truncations };
     await this.with_.flowRecords.flush();
     const [stored, unwritten] = await Promise.all([
       this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
       this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId),
     ]);
     this.#post(() => {
-      this.#start(handle, stored, unwritten);
+      this.#start(handle, { ...began, stored, unwritten });
     });
   }
 
@@ -185,8 +185,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.socket.close(1012, 'join-failed');
   }
 
-  /** @param unwritten clients that may hold pairs of which no row was written (D22) */
-  #start(handle: AccountHandle, stored: readonly StoredFlow[], unwritten: readonly ClientId[]): void {
+  #start(handle: AccountHandle, { stored, unwritten, gaps, truncations }: History): void {
     const { state } = handle;
     const { accountId, gatewayId } = this;
     const token = state.row('tokens', this.peer.tokenId);
@@ -205,7 +204,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     }
     // An older one that went live while we read: what it was granted since is not in what we read.
     twin?.evict();
-    if (twin || this.#isHistoryGone) {
+    if (twin || this.#truncations !== truncations || handle.gaps() !== gaps) {
       this.#readFlows(handle).catch((error: unknown) => {
         this.#joinFailed(error);
       });
@@ -235,10 +234,32 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
 
   /** Placeholders have no row: until it is proven that the gateway has read them, they are repeated at each of its joins. */
   #askWhetherTold(): void {
+    const truncations = this.#truncations;
     const onReceipt = (): void => {
-      if (!this.#isHistoryGone) this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
+      if (this.#truncations === truncations) this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
     };
     this.#receipts.pushed({ flowIds: [], cause: null, onReceipt });
+  }
+
+  /**
+   * The history was truncated. Of the rows that went before this gateway joined it was told nothing: it may hold their
+   * pairs, and is told of the clients.
+   */
+  async #tellOfUnwritten(live: Live): Promise<void> {
+    const { accountId, gatewayId } = this;
+    try {
+      await Promise.resolve(); // that they count as unwritten is queued in this very step
+      const truncations = this.#truncations;
+      await this.with_.flowRecords.flush();
+      const unwritten = await this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId);
+      this.#post(() => {
+        if (this.#live !== live || this.#truncations !== truncations) return; // truncated once more: another one reads
+        this.#pushInit(live, withSuspects({ served: live.held.served(), rejected: [], emptied: [] }, unwritten));
+        this.#askWhetherTold();
+      });
+    } catch (error) {
+      this.#joinFailed(error);
+    }
   }
 
   /** `init`, then a reject for every pair that is not in it, then the present form of every resource that is (D22). */
@@ -287,7 +308,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   // ---- commits ---------------------------------------------------------------------------------------------------
 
   onStep(step: AppliedStep, impact: GatewayImpact): void {
-    this.#isHistoryGone ||= impact.cuts.some(({ kind }) => kind === 'all');
+    if (impact.cuts.some(({ kind }) => kind === 'all')) this.#truncations += 1;
     const live = this.#live;
     if (!live) {
       this.#cutsMeanwhile.push(...impact.cuts); // the state itself is judged at the start
@@ -315,9 +336,11 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   }
 
   /** An operator's hand: no search for another policy; the client may ask again (D8a). */
-  #cut({ held }: Live, cut: Cut, step: AppliedStep): void {
+  #cut(live: Live, cut: Cut, step: AppliedStep): void {
+    const { held } = live;
     if (cut.kind === 'all') {
       for (const flow of held.all()) held.lose(flow, 'cut-by-hand', step);
+      void this.#tellOfUnwritten(live);
       return;
     }
     if (cut.wasClosed) return;
@@ -523,6 +546,16 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     if (this.#isClosed || this.#mailbox.post(andAsk)) return;
     if (!this.#isClosed) this.socket.close(1011, 'mailbox-full');
   }
+}
+
+/** What the database said of a joining gateway. */
+interface History {
+  readonly stored: readonly StoredFlow[];
+  /** Clients that may hold pairs of which no row was written (D22). */
+  readonly unwritten: readonly ClientId[];
+  /** How often commits had gone by unheard, and the history been truncated, when the read began. */
+  readonly gaps: number;
+  readonly truncations: number;
 }
 
 type TokenEnd = 'token-deleted' | 'token-expired';

@@ -28,8 +28,7 @@ interface Held {
   readonly alarm: Alarm;
   /** Closed rows of the pair that no receipt covers: it moved on from them. The reject that ends it ends them too. */
   readonly formerIds: FlowId[];
-  /** Whether the row of the current grant is in the database. */
-  isRecorded: boolean;
+  /** What waits for the row of the current grant. */
   onRecorded: (() => void)[];
 }
 
@@ -141,7 +140,7 @@ export class HeldFlows {
       shape: shapeOf(resource),
       grant,
     });
-    this.#hold(flow, grant.expiresAt, [], false);
+    this.#hold(flow, grant.expiresAt, []);
     this.#record(flow, clientRemoteIp);
     return flow;
   }
@@ -162,7 +161,7 @@ export class HeldFlows {
   /** Runs `then` once the row of the flow is in the database; at once if it is (D21, gateways before 1.4.13). */
   whenRecorded(flow: Flow, then: () => void): void {
     const held = this.#held.get(flow);
-    if (!held || held.isRecorded) then();
+    if (!held || flow.record) then();
     else held.onRecorded.push(then);
   }
 
@@ -275,9 +274,9 @@ export class HeldFlows {
     };
     const { gatewayId } = this.peer;
     const { clientId, resourceId, shape } = row;
-    const flow = this.#table.register({ gatewayId, clientId, resourceId, shape, grant: stored });
+    const flow = this.#table.register({ gatewayId, clientId, resourceId, shape, grant: stored }, row);
     const formerIds = former.map(({ id }) => id);
-    this.#hold(flow, row.expiresAt, formerIds, true);
+    this.#hold(flow, row.expiresAt, formerIds);
     const grant = this.#grantOf(decision, stored);
     if (grant !== stored) this.#move(flow, grant, row.clientRemoteIp);
     return true;
@@ -304,14 +303,14 @@ export class HeldFlows {
     if (held) this.#arm(held);
   }
 
-  #hold(flow: Flow, heldExpiry: EpochMs, formerIds: FlowId[], isRecorded: boolean): void {
+  #hold(flow: Flow, heldExpiry: EpochMs, formerIds: FlowId[]): void {
     const alarm = new Alarm(this.with_.clock, () => {
       this.post(() => {
         this.#timeCame(flow);
       });
     });
     const decidedAt = this.#decidedAt;
-    const held = { flow, heldExpiry, decidedAt, alarm, formerIds, isRecorded, onRecorded: [] };
+    const held = { flow, heldExpiry, decidedAt, alarm, formerIds, onRecorded: [] };
     this.#held.set(flow, held);
     this.#arm(held);
   }
@@ -348,11 +347,11 @@ export class HeldFlows {
   #record(flow: Flow, clientRemoteIp: string | null): void {
     const held = this.#held.get(flow);
     const { flowId } = flow.grant;
-    if (held) held.isRecorded = false;
-    this.with_.flowRecords.add(this.#recordOf(flow, clientRemoteIp), {
+    const record = this.#recordOf(flow, clientRemoteIp);
+    this.with_.flowRecords.add(record, {
       written: () => {
+        this.#table.recorded(flow, record);
         if (held?.flow.grant.flowId !== flowId) return;
-        held.isRecorded = true;
         for (const then of held.onRecorded.splice(0)) this.post(then);
       },
       unwritable: (error) => {

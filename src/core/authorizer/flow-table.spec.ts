@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import {
   aClient,
+  aFlowRecord,
   aGateway,
   aLink,
   aMembership,
@@ -48,6 +49,7 @@ const aFlow = (of: Partial<Flow> = {}): Flow => ({
   resourceId: RESOURCE,
   shape: shapeOf(aResource()),
   grant: aGrant(),
+  record: null,
   ...of,
 });
 
@@ -82,6 +84,17 @@ describe('FlowTable', () => {
     table.remove(flow);
     expect(table.get(GATEWAY, CLIENT, RESOURCE)).toBe(next);
     expect([table.isRegistered(flow), table.isRegistered(next)]).toEqual([false, true]);
+  });
+
+  it('knows which rows are in the database, of the present grants alone', () => {
+    expect(table.records()).toEqual([]);
+    const first = aFlowRecord({ id: flow.grant.flowId });
+    table.recorded(flow, first);
+    expect([flow.record, table.records()]).toEqual([first, [first]]);
+    table.regrant(flow, aGrant({ flowId: idOf<FlowId>('next') }));
+    expect([flow.record, table.records()]).toEqual([null, []]);
+    table.recorded(flow, first); // came late
+    expect(table.records()).toEqual([]);
   });
 
   describe('touchedBy', () => {

@@ -3,7 +3,7 @@
  * registers its own and removes them when it leaves; the table only finds them.
  */
 import type { ClientId, FlowId, GatewayId, MembershipId, PolicyId, ResourceId, TokenId } from '../model/ids.js';
-import type { ResourceShape } from '../model/flow.js';
+import type { FlowRecord, ResourceShape } from '../model/flow.js';
 import type { EpochMs } from '../model/time.js';
 import { MultiMap } from '../support/multi-map.js';
 import type { AccountState } from './account-state.js';
@@ -27,6 +27,8 @@ export interface Flow {
   readonly resourceId: ResourceId;
   readonly shape: ResourceShape;
   readonly grant: Grant;
+  /** The row of the current grant, once it is in the database; null until then. */
+  readonly record: FlowRecord | null;
 }
 
 type HeldFlow = { -readonly [K in keyof Flow]: Flow[K] };
@@ -47,8 +49,8 @@ export class FlowTable {
   }
 
   /** The pair must not be registered yet. */
-  register(flow: Flow): Flow {
-    const held: HeldFlow = { ...flow };
+  register(flow: Omit<Flow, 'record'>, record: FlowRecord | null = null): Flow {
+    const held: HeldFlow = { ...flow, record };
     this.#byPair.set(pairKey(held.gatewayId, held.clientId, held.resourceId), held);
     this.#byGateway.add(held.gatewayId, held);
     this.#byClient.add(held.clientId, held);
@@ -61,7 +63,18 @@ export class FlowTable {
   regrant(flow: Flow, grant: Grant): void {
     this.#byPolicy.delete(flow.grant.policyId, flow);
     (flow as HeldFlow).grant = grant;
+    (flow as HeldFlow).record = null;
     this.#byPolicy.add(grant.policyId, flow);
+  }
+
+  /** The row of the flow's grant is in the database. Does nothing when the flow has moved on from that grant. */
+  recorded(flow: Flow, record: FlowRecord): void {
+    if (flow.grant.flowId === record.id) (flow as HeldFlow).record = record;
+  }
+
+  /** Every row that stands for a registered flow and is in the database. */
+  records(): FlowRecord[] {
+    return [...this.#byPair.values()].flatMap(({ record }) => record ?? []);
   }
 
   /** Does nothing when the flow is not registered (any more). */

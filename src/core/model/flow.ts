@@ -50,13 +50,16 @@ export interface StoredFlow extends FlowRecord {
  */
 export type PushEnd = 'receipted' | 'no-receipt' | 'socket-closed' | 'unreceipted';
 
-/** Why a flow ended; stored in `flows.revoked_reason`. */
-export type RevokedReason =
-  | 'replaced'
-  | 'moved'
-  | 'unjustified'
-  | 'resource-changed'
-  | 'site-left-resource'
-  | 'cut-by-hand'
-  | 'expired'
-  | 'unwritable';
+/** Why we ended a flow by ourselves; stored in `flows.revoked_reason`. */
+export const OWN_REASONS = [
+  'replaced',
+  'moved',
+  'unjustified',
+  'resource-changed',
+  'site-left-resource',
+  'expired',
+  'unwritable',
+] as const;
+
+/** Why a flow ended; stored in `flows.revoked_reason`, where a hand may have written any other text. */
+export type RevokedReason = (typeof OWN_REASONS)[number] | 'cut-by-hand';

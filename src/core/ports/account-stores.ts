@@ -17,6 +17,8 @@ export interface AccountHandle {
    * Whoever reads flows from the database looks here first, after subscribing.
    */
   cutsNotYetVisible(): readonly Cut[];
+  /** How often commits have gone by unheard: of what was read from the database before, cuts may be missing. */
+  gaps(): number;
   /** False while the account is owed a resync or the stream is not proven fresh: nothing new is granted (D14). */
   mayGrant(): boolean;
   /** Replaces a client's connection facts and decides its flows again, in one step (D13). */

@@ -1,6 +1,6 @@
 import type { RawRow } from '../changes/commit.js';
 import type { ConnectionFacts } from '../model/connection-facts.js';
-import type { AccountId } from '../model/ids.js';
+import type { AccountId, FlowId } from '../model/ids.js';
 import type { Position } from '../model/position.js';
 import type { AccountTable } from '../model/rows.js';
 
@@ -22,11 +22,16 @@ export interface AccountSnapshot {
   readonly snapshot: XidSnapshot;
   /** WAL insert position read after the rows: every transaction the snapshot contains committed before it. */
   readonly upperBound: Position;
+  /** Of the flows asked about, those whose row is gone or was closed by a hand (D8a). */
+  readonly cutFlows: ReadonlySet<FlowId>;
 }
 
 export interface HydrationReader {
-  /** Reads on the primary; rejects on a standby (the fence would be unsound there, events.md B.3.7). */
-  readAccount(accountId: AccountId): Promise<AccountSnapshot>;
+  /**
+   * Reads on the primary; rejects on a standby (the fence would be unsound there, events.md B.3.7).
+   * @param flowIds rows of `flows` that were written: what hands did to them is looked up in the same snapshot
+   */
+  readAccount(accountId: AccountId, flowIds?: readonly FlowId[]): Promise<AccountSnapshot>;
   readSnapshot(): Promise<XidSnapshot>;
 }
 export const HYDRATION_READER = Symbol('HydrationReader');
