@@ -9,10 +9,16 @@
  *   writing   one batch is with the database; what comes meanwhile waits for the next
  *   backing off  the database failed for now; the same batch is sent again. Nothing is dropped, however long it takes
  */
-import type { StoredFlow, FlowRecord } from '../core/model/flow.js';
+import type { FlowRecord } from '../core/model/flow.js';
 import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
 import type { EpochMs } from '../core/model/time.js';
-import type { FlowClosing, FlowDelivery, FlowRecords, HandMadeCut } from '../core/ports/flow-records.js';
+import type {
+  FlowClosing,
+  FlowDelivery,
+  FlowRecords,
+  HandMadeCut,
+  UnexpiredFlows,
+} from '../core/ports/flow-records.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import { clientsOfUncleanEpochs, forgetHistory, settleUncleanEpochs } from './epochs.js';
@@ -83,7 +89,7 @@ export class BatchedFlowRecords implements FlowRecords {
     this.#enqueue({ kind: 'history-gone', accountId, done });
   }
 
-  unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]> {
+  unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<UnexpiredFlows> {
     return unexpiredFlows(this.database, accountId, gatewayId, now);
   }
 

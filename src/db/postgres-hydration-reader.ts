@@ -4,12 +4,11 @@ import type { RawRow } from '../core/changes/commit.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import { OWN_REASONS } from '../core/model/flow.js';
 import type { AccountId, ClientId, FlowId, TokenId } from '../core/model/ids.js';
-import { parsePosition } from '../core/model/position.js';
-import type { Position } from '../core/model/position.js';
 import { ACCOUNT_TABLES } from '../core/model/rows.js';
 import type { AccountTable } from '../core/model/rows.js';
 import type { AccountSnapshot, HydrationReader, XidSnapshot } from '../core/ports/hydration-reader.js';
 import { PortalError } from '../core/support/portal-error.js';
+import { insertPosition, SELECT_INSERT_POSITION } from './insert-position.js';
 import type { Database, RawQuery } from './open-database.js';
 
 /** A standby's snapshot does not list running transactions: the fence would pass what it must hold (events.md B.3.7). */
@@ -34,7 +33,13 @@ export class PostgresHydrationReader implements HydrationReader {
       if (flowIds.length > 0) {
         for (const row of await query(SELECT_UNCUT_FLOWS, [accountId, flowIds])) cutFlows.delete(row['id'] as FlowId);
       }
-      return { rows, connections, snapshot, cutFlows, upperBound: await mustReadInsertPosition(query) };
+      return {
+        rows,
+        connections,
+        snapshot,
+        cutFlows,
+        upperBound: insertPosition((await query(SELECT_INSERT_POSITION))[0]),
+      };
     });
   }
 
@@ -79,11 +84,4 @@ function parseSnapshot(text: string): XidSnapshot {
   const [, xmax, running] = text.split(':');
   if (xmax === undefined || running === undefined) throw new Error(`not a snapshot: ${text}`);
   return { xmax: BigInt(xmax), running: new Set(running === '' ? [] : running.split(',').map(BigInt)) };
-}
-
-async function mustReadInsertPosition(query: RawQuery): Promise<Position> {
-  const [row] = await query('SELECT pg_current_wal_insert_lsn() AS position');
-  const position = parsePosition(row?.['position'] ?? '');
-  if (position === undefined) throw new Error('the server named no WAL insert position');
-  return position;
 }

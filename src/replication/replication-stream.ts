@@ -246,7 +246,7 @@ export class ReplicationStream {
     const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits');
-    else if (wasReadByAnother) sink.resyncAll('another process has read the slot meanwhile', 'commits');
+    else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile', 'commits');
     else if (outcome !== 'unchanged') sink.resyncAll('publications were altered', 'commits');
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
   }

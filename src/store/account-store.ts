@@ -164,7 +164,7 @@ export class AccountStore {
 
   /**
    * Merges a fresh read: its rows, then every kept commit it does not contain. The difference to what we hold goes out as
-   * one step, with the cuts that went by unheard, which are returned. Undefined: the snapshot is older than what is owed.
+   * one step, with the cuts that went by unheard (CUT-1), which are returned. Undefined: the snapshot is older than what is owed.
    */
   resync(read: AccountSnapshot, now: EpochMs): readonly FlowCut[] | undefined {
     if (this.#isReadTooOld) return undefined;

@@ -25,7 +25,7 @@ import { pause, within } from './pause.js';
 import { replay, type Truth } from './replay.js';
 import { type Row, WITNESSED_TABLES } from './witness.js';
 import { rollBackAbandoned } from './workload.js';
-import { MAX_TX_CHANGES, STALE_AFTER_MS, World } from './world.js';
+import { STALE_AFTER_MS, World } from './world.js';
 
 export interface CampaignOptions {
   readonly seconds: number;
@@ -64,6 +64,8 @@ export interface CampaignReport {
   readonly undisturbedGrants: Distribution | undefined;
   readonly faults: readonly FaultReport[];
   readonly ackSamples: number;
+  /** How often the server was killed, or made to throw, at which point of its code. */
+  readonly failpoints: Readonly<Record<string, number>>;
   /** What the server logged as warning or error, by event. */
   readonly logged: Readonly<Record<string, number>>;
   readonly violations: Readonly<Record<string, readonly string[]>>;
@@ -177,7 +179,7 @@ class Campaign {
     const committed = new Set(world.witness.commits.flatMap(({ mark }) => (mark === undefined ? [] : [mark])));
     const unsettled = await world.withSql((sql) => world.workload.settle(sql, committed));
     const recordable = world.witness.commits
-      .filter(({ changes }) => changes.length <= MAX_TX_CHANGES && changes.some(({ table }) => RECORDED.has(table)))
+      .filter(({ changes }) => changes.some(({ table }) => RECORDED.has(table)))
       .map(({ position }) => position);
     const violations: Record<string, readonly string[]> = {
       heldTooLong: revocations.filter(({ isLate }) => isLate).map((late) => this.#tell(late)),
@@ -218,6 +220,7 @@ class Campaign {
       undisturbedGrants: distribution(durations(undisturbed(missing))),
       faults: this.#faultReports(revocations),
       ackSamples: world.ackSamples.length,
+      failpoints: world.failpoints,
       logged: countBy(world.log, eventOf),
       violations,
       violationCount: Object.values(violations).reduce((sum, list) => sum + list.length, 0),

@@ -8,6 +8,8 @@ import type { Client } from 'pg';
 import { randomUUID } from 'node:crypto';
 import type { SeededRandom } from '../support/seeded-random.js';
 import { keyOf } from '../support/raw-peer.js';
+import type { ChaosAccount } from './chaos-account.js';
+import { dropSlotInUse } from '../support/drop-slot.js';
 import { restore } from './operations.js';
 import { pause, within } from './pause.js';
 import { MAX_TX_CHANGES, PUBLICATION_PREFIX, SLOT, type World } from './world.js';
@@ -44,7 +46,6 @@ export function isRunnable(fault: Fault): fault is RunnableFault {
 }
 
 const TWO_NODES = 'needs two nodes: this version is one process for one database';
-const FAILPOINTS = 'needs failpoints, and the product has none; F1 kills it at random points instead';
 
 export const FAULTS: readonly Fault[] = [
   {
@@ -64,10 +65,12 @@ export const FAULTS: readonly Fault[] = [
   {
     id: 'F2',
     what: 'the process is killed at chosen points',
-    how: 'failpoints after receive, apply, push; inside init, reconcile and fan-out',
+    how: 'after receive, apply and push; inside `init`, the judging of stored flows, a resync and a fan-out',
     expected: 'replay, idempotent',
-    pass: 'exact at all points',
-    notHere: FAILPOINTS,
+    pass: 'exact at all points; everybody back within 5 s of the start',
+    graceMs: 5_000,
+    weight: 4,
+    inject: (world, random) => killAt(world, random, random.pick(KILL_POINTS)),
   },
   {
     id: 'F3',
@@ -100,13 +103,17 @@ export const FAULTS: readonly Fault[] = [
   {
     id: 'F5',
     what: 'the slot is dropped',
-    how: 'product killed or stopped, slot dropped, 1 s of commits, started',
+    how: 'product killed or stopped, slot dropped, 1 s of commits, started; or dropped under it with flows cut by hand unheard',
     expected: 'a new slot, everything read again',
     pass: 'exact within 15 s',
     graceMs: 15_000,
     weight: 2,
     inject: (world, random) =>
       withoutSlot(world, async () => {
+        if (random.chance(0.5)) {
+          await dropSlotUnderIt(world, random);
+          return;
+        }
         await (random.chance(0.5) ? world.killProduct() : world.stopProduct());
         await mustSql(world, dropSlot);
         await pause(1_000);
@@ -198,12 +205,11 @@ export const FAULTS: readonly Fault[] = [
     weight: 1.5,
     inject: async (world, random) => {
       const account = random.pick(world.accounts);
-      await mustSql(world, async (sql) => {
-        await sql.query(`INSERT INTO groups (account_id, name)
-          SELECT '${account.id}', 'acct${account.number}-bulk' FROM generate_series(1, ${3 * MAX_TX_CHANGES})`);
-        await sql.query(`DELETE FROM policies ${account.row('policy', 0)};
-          DELETE FROM groups WHERE account_id = '${account.id}' AND name = 'acct${account.number}-bulk'`);
-      });
+      await insertTooMany(world, account);
+      await mustSql(world, (sql) =>
+        sql.query(`DELETE FROM policies ${account.row('policy', 0)};
+          DELETE FROM groups WHERE account_id = '${account.id}' AND name = 'acct${account.number}-bulk'`),
+      );
     },
   },
   {
@@ -509,10 +515,17 @@ export const FAULTS: readonly Fault[] = [
   {
     id: 'F32',
     what: 'a crash inside a fan-out',
-    how: 'failpoint after k pushes of n',
+    how: 'SIGKILL after 1 to 20 rejects and deletions, of a commit that takes a group and all it may from many',
     expected: 'the rest is made good',
-    pass: 'exact',
-    notHere: FAILPOINTS,
+    pass: 'exact; everybody back within 5 s of the start',
+    graceMs: 5_000,
+    weight: 1.5,
+    inject: (world, random) =>
+      crowd(world, random, async (sql, group) => {
+        const killed = killAt(world, random, 'in-fan-out');
+        await sql.query(`DELETE FROM groups WHERE id = '${group}'`);
+        await killed;
+      }),
   },
   {
     id: 'F33',
@@ -537,10 +550,17 @@ export const FAULTS: readonly Fault[] = [
   {
     id: 'F35',
     what: 'a handler throws',
-    how: 'failpoint in the n-th handler',
-    expected: 'its socket is closed, its peer rejoins',
-    pass: 'no zombie',
-    notHere: 'needs failpoints, and the product has none; unit tests of the channels throw in handlers',
+    how: 'in a store, in the step or the request of a channel, 1 to 5 times one after the other',
+    expected: 'its socket is closed, its peer rejoins; of a store, all of the account',
+    pass: 'no zombie; everybody back within 5 s',
+    graceMs: 5_000,
+    weight: 3,
+    inject: async (world, random) => {
+      for (let times = random.between(1, 5); times > 0; times -= 1) {
+        const point = random.pick(THROW_POINTS);
+        if (!(await world.throwInProductAt(point, random.between(1, 20), 10_000))) throw new Error(`not at ${point}`);
+      }
+    },
   },
   {
     id: 'F36',
@@ -557,6 +577,13 @@ export const FAULTS: readonly Fault[] = [
     },
   },
 ];
+
+/** Points of `test/support/failpoints.mjs`. */
+const KILL_POINTS = ['received', 'applied', 'pushed', 'in-init', 'in-reconcile', 'in-resync', 'in-fan-out'] as const;
+const THROW_POINTS = [
+  ...['store-step', 'gateway-step', 'gateway-step-done', 'client-step'],
+  ...['gateway-frame', 'client-frame', 'flow-request'],
+] as const;
 
 // ---- how they are done ----------------------------------------------------------------------------------------------
 
@@ -575,11 +602,47 @@ async function mustSql<Result>(world: World, work: (sql: Client) => Promise<Resu
   return done.result;
 }
 
+/** Killed at one of the first times it comes there; what brings it there is brought about. */
+async function killAt(world: World, random: SeededRandom, point: (typeof KILL_POINTS)[number]): Promise<void> {
+  const atMost = { 'in-init': 10, 'in-reconcile': 3, 'in-resync': 1 } as Readonly<Record<string, number>>;
+  const killed = world.killProductAt(point, random.between(1, atMost[point] ?? 20), 10_000);
+  if (point === 'in-init' || point === 'in-reconcile') world.toProduct.cut();
+  if (point === 'in-resync') await insertTooMany(world, random.pick(world.accounts));
+  if (!(await killed)) throw new Error(`never came to ${point}`);
+  await pause(random.between(0, 1_500));
+  await world.startProduct();
+}
+
+/** In one commit more rows than the product holds. */
+async function insertTooMany(world: World, { id, number }: ChaosAccount): Promise<void> {
+  await mustSql(world, (sql) =>
+    sql.query(`INSERT INTO groups (account_id, name)
+      SELECT '${id}', 'acct${number}-bulk' FROM generate_series(1, ${3 * MAX_TX_CHANGES})`),
+  );
+}
+
 async function withoutSlot(world: World, fault: () => Promise<void>): Promise<void> {
   world.slotIsForfeit();
   await fault();
   if (!(await within(15_000, () => world.isReady()))) throw new Error('not ready 15 s after its slot was lost');
   await world.slotIsWhole();
+}
+
+/** The next slot begins behind the transaction in which the hand cuts. */
+async function dropSlotUnderIt(world: World, random: SeededRandom): Promise<void> {
+  const { id } = random.pick(world.accounts);
+  const cut = random.chance(0.5) ? 'DELETE FROM flows' : 'UPDATE flows SET revoked_at = now()';
+  await mustSql(world, (sql) =>
+    sql.query(`${cut} WHERE account_id = '${id}' AND revoked_at IS NULL; ${dropSlotInUse(SLOT)}`),
+  );
+  // It is ready until it notices: only then is there a slot that has everything again.
+  const isMade = await within(15_000, async () =>
+    mustSql(world, async (sql) => {
+      const { rowCount } = await sql.query('SELECT FROM pg_replication_slots WHERE slot_name = $1 AND active', [SLOT]);
+      return rowCount === 1;
+    }),
+  );
+  if (!isMade) throw new Error('no slot 15 s after it was dropped');
 }
 
 async function dropSlot(sql: Client): Promise<void> {

@@ -2,7 +2,7 @@
  * Everything a campaign is made of: the database, the product as a process of its own between two bad lines, the peers, the
  * writers and the witness; and the hands by which a fault is done to them.
  */
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Client } from 'pg';
 import { formatPosition, parsePosition } from '../../src/core/model/position.js';
@@ -20,13 +20,14 @@ import { Witness } from './witness.js';
 import { Workload } from './workload.js';
 
 const CLOCK = new URL('../support/clock-skew.mjs', import.meta.url);
+const FAILPOINTS = new URL('../support/failpoints.mjs', import.meta.url);
 
 export const SLOT = 'chaos_product';
 export const PUBLICATION_PREFIX = 'portcullis';
 
 /** Short, so that what takes a minute in earnest happens several times in a campaign. */
 export const STALE_AFTER_MS = 5_000;
-/** Above it a commit is not held in memory, and not recorded. Low, so that a small one is a huge one here. */
+/** Above it a commit is not held in memory. Low, so that a small one is a huge one here. */
 export const MAX_TX_CHANGES = 1_000;
 const SETTINGS: Settings = {
   API_PORT: '0',
@@ -74,6 +75,8 @@ export class World {
   readonly log: string[] = [];
   /** Spans in which the harness itself did not turn: what it saw then it saw late. */
   readonly stalls: { readonly from: number; readonly to: number }[] = [];
+  /** How often the product was killed, or made to throw, at which point of its code. */
+  readonly failpoints: Record<string, number> = {};
   unexpectedExits = 0;
   witnessLost: Error | undefined;
   /** Acknowledged commits count from here on: those before the slot was made are on nobody's record. Undefined: not now. */
@@ -85,6 +88,7 @@ export class World {
   #ports = { api: 0, ops: 0 };
   #isExpectedToRun = false;
   readonly #clockFile: string;
+  readonly #failpointFile: string;
   #isOpen = true;
   #background: Promise<unknown> = Promise.resolve();
 
@@ -99,6 +103,7 @@ export class World {
   ) {
     this.accounts = accounts;
     this.#clockFile = join(postgres.dataDir, 'clock-of-the-product');
+    this.#failpointFile = join(postgres.dataDir, 'failpoint-of-the-product');
     const { notes } = this;
     const wsUrl = `ws://127.0.0.1:${toProduct.port}`;
     this.peers = accounts
@@ -154,8 +159,12 @@ export class World {
   async startProduct(settings: Settings = {}): Promise<void> {
     const url = new URL(this.postgres.url);
     url.port = String(this.toDatabase.port);
-    const clock = { NODE_OPTIONS: `--import=${CLOCK.href}`, PORTCULLIS_TEST_CLOCK: this.#clockFile };
-    const process = LaunchedServer.start({ ...SETTINGS, ...clock, DATABASE_URL: url.href, ...settings });
+    const hands = {
+      NODE_OPTIONS: `--import=${CLOCK.href} --import=${FAILPOINTS.href}`,
+      PORTCULLIS_TEST_CLOCK: this.#clockFile,
+      PORTCULLIS_TEST_FAILPOINT: this.#failpointFile,
+    };
+    const process = LaunchedServer.start({ ...SETTINGS, ...hands, DATABASE_URL: url.href, ...settings });
     this.#process = process;
     this.#isExpectedToRun = true;
     const { api, ops } = await process.ready();
@@ -170,6 +179,34 @@ export class World {
     this.#isExpectedToRun = false;
     await this.process.kill();
     await this.sampleAck();
+  }
+
+  /** Kills it when it comes to the point of its code the n-th time. False: it did not, and was killed all the same. */
+  async killProductAt(point: string, n: number, limitMs: number): Promise<boolean> {
+    this.#isExpectedToRun = false;
+    this.#arm(`kill ${point} ${n}`);
+    const isDone = await within(limitMs, () => this.process.hasEnded);
+    await this.killProduct();
+    if (isDone) this.#cameTo(`kill ${point}`);
+    return isDone;
+  }
+
+  /** Has it throw there. False: it did not come there. */
+  async throwInProductAt(point: string, n: number, limitMs: number): Promise<boolean> {
+    this.#arm(`throw ${point} ${n}`);
+    const isDone = await within(limitMs, () => readFileSync(this.#failpointFile, 'utf8') === 'done');
+    if (isDone) this.#cameTo(`throw ${point}`);
+    else this.#arm('');
+    return isDone;
+  }
+
+  #cameTo(failpoint: string): void {
+    this.failpoints[failpoint] = (this.failpoints[failpoint] ?? 0) + 1;
+  }
+
+  #arm(failpoint: string): void {
+    writeFileSync(this.#failpointFile, failpoint);
+    this.process.signal('SIGUSR2');
   }
 
   /** As an operator stops it. */

@@ -1,6 +1,6 @@
 /** An operator's hand on the history of flows, and what the peers hear of it (D8a, D20b). */
 import { afterAll, afterEach, beforeAll, describe, expect, it, jest } from '@jest/globals';
-import { NIL_UUID } from '../../src/core/model/ids.js';
+import { dropSlotInUse } from '../support/drop-slot.js';
 import { setPolicy, setResource } from '../support/scene-rows.js';
 import { type FlowHistory, rejected, removed, type Scene, shown, Stage } from '../support/scene.js';
 
@@ -19,6 +19,7 @@ describe('a flow row under an operator’s hand', () => {
   it.each([
     ['deleted', (scene: Scene) => `DELETE FROM flows ${open(scene)}`],
     ['given revoked_at', (scene: Scene) => `UPDATE flows SET revoked_at = now() ${open(scene)}`],
+    ['truncated with all others', () => 'TRUNCATE flows'],
   ])('%s: the gateway rejects, then the client makes the resource anew and may ask again', async (_how, statement) => {
     const scene = await stage.withFlow();
     await recorded(scene);
@@ -72,19 +73,7 @@ describe('a flow row under an operator’s hand', () => {
   });
 });
 
-describe('the whole history under an operator’s hand', () => {
-  it('truncated: the gateway rejects all it holds and is told of whom it may hold more, then the client may ask again', async () => {
-    const scene = await stage.withFlow();
-    await recorded(scene);
-    await scene.server.db.sql('TRUNCATE flows');
-    expect(await scene.gateway.next('reject_access')).toEqual(rejected(scene.flow)[1]);
-    const init = await scene.gateway.next('init');
-    expect(init['authorizations']).toMatchObject([{ client_id: scene.flow.clientId, resource_id: NIL_UUID }]);
-    expect(await scene.heard()).toEqual({ gateway: [], client: [removed(scene.ids.resourceId), shown(scene)] });
-    await scene.openFlow();
-    await recorded(scene);
-  });
-
+describe('what a hand does to a flow row that the stream does not bring', () => {
   it.each([
     ['deleted', (scene: Scene) => `DELETE FROM flows ${open(scene)}`],
     ['given revoked_at', (scene: Scene) => `UPDATE flows SET revoked_at = now() ${open(scene)}`],
@@ -94,7 +83,7 @@ describe('the whole history under an operator’s hand', () => {
       const scene = await stage.withFlow();
       await recorded(scene);
       // One transaction: the server's next slot begins behind it.
-      expect(await scene.hears(`${statement(scene)}; ${dropSlot(stage.server.db.name)}`)).toEqual({
+      expect(await scene.hears(`${statement(scene)}; ${dropSlotInUse(stage.server.db.name)}`)).toEqual({
         gateway: [rejected(scene.flow)],
         client: [removed(scene.ids.resourceId), shown(scene)],
       });
@@ -232,18 +221,4 @@ function isClosed(row: FlowHistory | undefined): boolean {
 /** Rows are written beside the pushes: a hand finds one a moment later. */
 function recorded(scene: Scene): Promise<readonly FlowHistory[]> {
   return scene.history((rows) => rows.some((row) => !isClosed(row)));
-}
-
-/** However often the server comes back to its slot meanwhile. */
-function dropSlot(slot: string): string {
-  return `DO $$ BEGIN
-    WHILE EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '${slot}') LOOP
-      PERFORM pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${slot}' AND active;
-      BEGIN
-        PERFORM pg_drop_replication_slot('${slot}');
-      EXCEPTION WHEN object_in_use THEN
-        PERFORM pg_sleep(0.005);
-      END;
-    END LOOP;
-  END $$`;
 }

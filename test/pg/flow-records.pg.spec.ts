@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from '@jest/globals';
 import type { FlowRecord, PushEnd } from '../../src/core/model/flow.js';
 import type { ClientId, FlowId, GatewayId, MembershipId } from '../../src/core/model/ids.js';
+import { parsePosition } from '../../src/core/model/position.js';
 import type { Cause } from '../../src/core/ports/account-streams.js';
 import type { Logger } from '../../src/core/support/logger.js';
 import { BatchedFlowRecords } from '../../src/db/batched-flow-records.js';
@@ -78,7 +79,10 @@ describe('writing flows', () => {
       pushedAt: null,
     });
     await records.flush();
-    expect(await records.unexpired(ours.accountId, gatewayId, NOW)).toEqual([
+    const end = await test.query<{ lsn: string }>('SELECT pg_current_wal_insert_lsn()::text AS lsn');
+    const { rows, upperBound } = await records.unexpired(ours.accountId, gatewayId, NOW);
+    expect(upperBound).toBeGreaterThanOrEqual(parsePosition(end.rows[0]?.lsn ?? '') ?? NaN);
+    expect(rows).toEqual([
       { ...open, revokedAt: null, pushedAt: null, deliveredAt: null },
       { ...closed, revokedAt: NOW, pushedAt: null, deliveredAt: null },
     ]);
@@ -219,7 +223,7 @@ describe('closing flows', () => {
     expect(isDone).toBe(false);
     await records.flush();
     expect(isDone).toBe(true);
-    expect(await records.unexpired(ours.accountId, flow.gatewayId, NOW)).toEqual([
+    expect((await records.unexpired(ours.accountId, flow.gatewayId, NOW)).rows).toEqual([
       { ...flow, revokedAt: NOW + 5, pushedAt: null, deliveredAt: null },
     ]);
     expect(await revocationOf(flow)).toEqual({
@@ -241,7 +245,7 @@ describe('what became of a flow that was taken back', () => {
       ...{ reason: 'unjustified', position: '16/B374D848', committed: NOW - 3, decided: NOW },
       ...{ pushed: NOW, delivered: NOW + 7, delivery: 'receipted' },
     });
-    expect(await records.unexpired(ours.accountId, flow.gatewayId, NOW)).toEqual([
+    expect((await records.unexpired(ours.accountId, flow.gatewayId, NOW)).rows).toEqual([
       { ...flow, revokedAt: NOW, pushedAt: NOW, deliveredAt: NOW + 7 },
     ]);
   });

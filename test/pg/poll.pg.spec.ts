@@ -1,6 +1,7 @@
 /** The stream by polling, on a real server: the same promises over an ordinary connection (events.md B.12). */
 import { afterEach, beforeEach, describe, expect, it } from '@jest/globals';
 import { parsePosition } from '../../src/core/model/position.js';
+import { dropSlotInUse } from '../support/drop-slot.js';
 import { type AccountIds, insertAccount } from '../support/account-rows.js';
 import { RecordingSink, session, type StreamSetup, StreamUnderTest, until } from '../support/stream-under-test.js';
 import { createMigratedDatabase, type TestDatabase } from '../support/test-database.js';
@@ -320,7 +321,7 @@ describe('the slot', () => {
 
   it('D14: dropped under the stream is made again, and every store is owed a resync', async () => {
     const stream = await started();
-    await database.query('SELECT pg_drop_replication_slot($1)', [stream.slot]);
+    await database.sql(dropSlotInUse(stream.slot));
     await until(() => stream.sink.resyncs.length === 2, 'the second resync');
     expect(stream.sink.resyncs[1]).toMatch(/absent|publication/);
     await database.sql(insertGroup('afterwards'));

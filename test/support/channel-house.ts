@@ -9,7 +9,8 @@ import type { FlowRecord, StoredFlow } from '../../src/core/model/flow.js';
 import type { ClientId, ConnectionId, FlowId, GatewayId, TokenId } from '../../src/core/model/ids.js';
 import type { AccountHandle } from '../../src/core/ports/account-stores.js';
 import type { Cut } from '../../src/core/ports/account-streams.js';
-import type { FlowClosing, FlowDelivery, FlowRecords } from '../../src/core/ports/flow-records.js';
+import type { Position } from '../../src/core/model/position.js';
+import type { FlowClosing, FlowDelivery, FlowRecords, UnexpiredFlows } from '../../src/core/ports/flow-records.js';
 import type { Connects, StoredToken } from '../../src/core/ports/connects.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { TokenNews, TokenWatch } from '../../src/core/ports/token-watch.js';
@@ -148,6 +149,7 @@ class FakeFlowRecords implements FlowRecords {
   readonly told: GatewayId[] = [];
   /** What a join reads. */
   stored: StoredFlow[] = [];
+  readUpTo: Position = 0n;
   unclean: ClientId[] = [];
   readonly #outcomes = new Map<FlowId, { written(): void; unwritable(error: unknown): void }>();
   /** Set: a read waits until it is called. */
@@ -179,11 +181,11 @@ class FakeFlowRecords implements FlowRecords {
     throw new Error('the store does this, not a channel');
   }
 
-  async unexpired(): Promise<readonly StoredFlow[]> {
+  async unexpired(): Promise<UnexpiredFlows> {
     this.reads += 1;
-    const found = [...this.stored];
+    const rows = [...this.stored];
     await this.holdRead;
-    return found;
+    return { rows, upperBound: this.readUpTo };
   }
 
   async clientsOfUncleanEpochs(): Promise<readonly ClientId[]> {

@@ -11,5 +11,5 @@ let wrongByMs = 0;
 Date.now = () => realNow() + wrongByMs;
 
 process.on('SIGUSR2', () => {
-  wrongByMs = Number(readFileSync(file, 'utf8'));
+  wrongByMs = Number(readFileSync(file, { encoding: 'utf8', flag: 'a+' })); // right while nothing was written
 });

@@ -7,6 +7,7 @@
  */
 import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
 import type { StoredFlow } from '../../core/model/flow.js';
+import type { Position } from '../../core/model/position.js';
 import { pairSecrets } from '../../core/derivations/pair-secrets.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, Cut, GatewayImpact, GatewaySubscriber } from '../../core/ports/account-streams.js';
@@ -50,6 +51,8 @@ interface Live {
   readonly handle: AccountHandle;
   readonly held: HeldFlows;
   readonly relays: PeerRelays;
+  /** No commit that ends behind it took anything from the rows of flows that were read. */
+  readonly readUpTo: Position;
 }
 
 export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
@@ -169,12 +172,12 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const { accountId, gatewayId } = this;
     const began = { gaps: handle.gaps(), truncations: this.#truncations };
     await this.with_.flowRecords.flush();
-    const [stored, unwritten] = await Promise.all([
+    const [{ rows, upperBound }, unwritten] = await Promise.all([
       this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
       this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId),
     ]);
     this.#post(() => {
-      this.#start(handle, { ...began, stored, unwritten });
+      this.#start(handle, { ...began, rows, upperBound, unwritten });
     });
   }
 
@@ -185,7 +188,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.socket.close(1012, 'join-failed');
   }
 
-  #start(handle: AccountHandle, { stored, unwritten, gaps, truncations }: History): void {
+  #start(handle: AccountHandle, { rows, upperBound, unwritten, gaps, truncations }: History): void {
     const { state } = handle;
     const { accountId, gatewayId } = this;
     const token = state.row('tokens', this.peer.tokenId);
@@ -214,9 +217,9 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const held = new HeldFlows(this.peer, handle, this.socket, this.#receipts, this.with_, (task) => {
       this.#post(task);
     });
-    this.#live = { handle, held, relays: this.#relays() };
+    this.#live = { handle, held, relays: this.#relays(), readUpTo: upperBound };
     const cause = { position: handle.position(), committedAt: null };
-    const restored = withSuspects(held.restore(withCuts(stored, this.#cutsMeanwhile), cause), unwritten);
+    const restored = withSuspects(held.restore(withCuts(rows, this.#cutsMeanwhile), cause), unwritten);
     this.#pushInit(this.#live, restored);
     if (this.#isClosed) return; // its `init` was more than the socket could take
     if (unwritten.length > 0) this.#askWhetherTold();
@@ -242,8 +245,8 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   }
 
   /**
-   * The history was truncated. Of the rows that went before this gateway joined it was told nothing: it may hold their
-   * pairs, and is told of the clients.
+   * The history may have been truncated before this gateway's rows were read, though it is heard of only now: it may hold
+   * their pairs, and is told of the clients.
    */
   async #tellOfUnwritten(live: Live): Promise<void> {
     const { accountId, gatewayId } = this;
@@ -340,7 +343,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const { held } = live;
     if (cut.kind === 'all') {
       for (const flow of held.all()) held.lose(flow, 'cut-by-hand', step);
-      void this.#tellOfUnwritten(live);
+      if (step.position <= live.readUpTo) void this.#tellOfUnwritten(live);
       return;
     }
     if (cut.wasClosed) return;
@@ -550,7 +553,9 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
 
 /** What the database said of a joining gateway. */
 interface History {
-  readonly stored: readonly StoredFlow[];
+  readonly rows: readonly StoredFlow[];
+  /** What ends behind it had not committed when the rows were read. */
+  readonly upperBound: Position;
   /** Clients that may hold pairs of which no row was written (D22). */
   readonly unwritten: readonly ClientId[];
   /** How often commits had gone by unheard, and the history been truncated, when the read began. */

@@ -1,5 +1,5 @@
 /**
- * Reads an operator's hand in the changes of `flows` (D8a). Our own writes come back through the same stream: an UPDATE
+ * Reads an operator's hand in the changes of `flows` (CUT-1, D8a). Our own writes come back through the same stream: an UPDATE
  * that carries `revoked_position`, and the delete of a row past its expiry, are echoes and mean nothing.
  */
 import type { FlowRecord } from '../model/flow.js';

@@ -1,5 +1,6 @@
 import type { FlowRecord, PushEnd, RevokedReason, StoredFlow } from '../model/flow.js';
 import type { AccountId, ClientId, FlowId, GatewayId } from '../model/ids.js';
+import type { Position } from '../model/position.js';
 import type { EpochMs } from '../model/time.js';
 import type { Cause } from './account-streams.js';
 
@@ -32,6 +33,12 @@ export interface HandMadeCut {
   readonly isConnected: boolean;
 }
 
+export interface UnexpiredFlows {
+  readonly rows: readonly StoredFlow[];
+  /** WAL insert position read after the rows: what ends behind it had not committed when they were read. */
+  readonly upperBound: Position;
+}
+
 /** The history of flows. Writes are queued and go out in batches; nothing on the way from frame to push awaits one (D21). */
 export interface FlowRecords {
   /** Exactly one of the callbacks runs, later: the row is in the database, or it never will be. */
@@ -52,7 +59,7 @@ export interface FlowRecords {
    */
   historyGone(accountId: AccountId | null, done: () => void): void;
   /** Every row of this gateway not past its expiry, closed ones included: the one query on flows that a join makes (D22). */
-  unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<readonly StoredFlow[]>;
+  unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<UnexpiredFlows>;
   /**
    * Clients that may hold pairs at this gateway of which no row was ever written, because a process was killed (D22). Asked
    * at a join, after its connect is stored.
