@@ -65,7 +65,7 @@ export async function benchHuge(product: Product, _options: BenchOptions): Promi
   const found: Found = {
     ...{ startedAt, committedAt, recordedAt, revoked, rssBefore },
     usual: bystander.usual,
-    statements: ['spool-changes', 'finish-spool', 'hydrate-account'].map((question) => ({
+    statements: ['append-change-log', 'hydrate-account'].map((question) => ({
       question,
       ...asked(before, after, question),
     })),
@@ -166,12 +166,12 @@ async function commitHuge(sql: Client, hugeId: string, accounts: readonly Seeded
 /** When the event store has every row of it. Of `performance.now`. */
 async function recordedAfter({ sql }: Product, hugeId: string): Promise<number> {
   for (;;) {
-    const { rows } = await sql.query<{ is_there: boolean }>(
-      `SELECT EXISTS (SELECT FROM change_log WHERE account_id = $1 AND table_name = $2)
-         AND NOT EXISTS (SELECT FROM change_log_spool) AS is_there`,
-      [hugeId, 'groups'],
+    const { rowCount } = await sql.query(
+      `SELECT FROM (SELECT seq FROM change_log WHERE account_id = $1 ORDER BY position DESC, seq DESC LIMIT 1) AS last
+       WHERE seq = $2`,
+      [hugeId, ROWS - 1],
     );
-    if (rows[0]?.is_there) return performance.now();
+    if (rowCount === 1) return performance.now();
     await pause(250);
   }
 }

@@ -12,6 +12,7 @@ import * as eventStore from '../../db/migrations/0006_event_store.js';
 import * as oneDevicePerPoint from '../../db/migrations/0007_one_device_per_point.js';
 import * as revocations from '../../db/migrations/0008_revocations.js';
 import * as changeLogSpool from '../../db/migrations/0009_change_log_spool.js';
+import * as dropChangeLogSpool from '../../db/migrations/0010_drop_change_log_spool.js';
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001_accounts_and_actors': accountsAndActors,
@@ -23,4 +24,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0007_one_device_per_point': oneDevicePerPoint,
   '0008_revocations': revocations,
   '0009_change_log_spool': changeLogSpool,
+  '0010_drop_change_log_spool': dropChangeLogSpool,
 };

@@ -1,15 +1,11 @@
 /** The event store: every change of a published table as raw column text (D10). */
 import { sql } from 'kysely';
 import { formatPosition } from '../core/model/position.js';
-import type { ChangeLog, ChangeLogEntry, SpooledChange, SpooledCommit } from '../core/ports/change-log.js';
+import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
 import type { Database } from './open-database.js';
-
-/** Rows of a huge commit that become entries with one statement. */
-const MOVE_ROWS = 10_000;
 
 export class PostgresChangeLog implements ChangeLog {
   #epoch: number | undefined;
-  #isSpoolOurs = false;
 
   constructor(private readonly database: Database) {}
 
@@ -26,51 +22,6 @@ export class PostgresChangeLog implements ChangeLog {
           old_row jsonb, new_row jsonb)
         ON CONFLICT DO NOTHING`.execute(db),
     );
-  }
-
-  async spool(changes: readonly SpooledChange[]): Promise<void> {
-    const epoch = this.#mustHaveEpoch();
-    await this.database.inTransaction('spool-changes', async (db) => {
-      // What another process has left was not acknowledged, and comes again. Only who reads the slot gets here.
-      if (!this.#isSpoolOurs) await sql`DELETE FROM change_log_spool`.execute(db);
-      await sql`
-        INSERT INTO change_log_spool (timeline_epoch, xid, seq, account_id, table_name, op, old_row, new_row)
-        SELECT ${epoch}, entry.* FROM json_to_recordset(${JSON.stringify(changes.map(toSpoolColumns))}::json) AS entry (
-          xid bigint, seq int, account_id uuid, table_name text, op text, old_row jsonb, new_row jsonb)
-        ON CONFLICT DO NOTHING`.execute(db);
-    });
-    this.#isSpoolOurs = true;
-  }
-
-  /**
-   * In steps, none of which is long: the server reads its own log of them for the stream, and everybody's commits wait while
-   * it goes over a long one. Cut short, it is begun again; what was moved is no longer there.
-   */
-  async finishSpool(commit: SpooledCommit): Promise<void> {
-    let last: number | null = -1;
-    while (last !== null) last = await this.#moveSpooled(commit, last);
-  }
-
-  /** Moves what follows `after`; null when that was nothing. */
-  async #moveSpooled({ position, xid, committedAt }: SpooledCommit, after: number): Promise<number | null> {
-    const epoch = this.#mustHaveEpoch();
-    const { rows } = await this.database.ask('finish-spool', (db) =>
-      sql<{ last: number | null }>`
-        WITH chosen AS (
-          SELECT seq FROM change_log_spool
-          WHERE timeline_epoch = ${epoch} AND xid = ${String(xid)} AND seq > ${after} ORDER BY seq LIMIT ${MOVE_ROWS}),
-        spooled AS (
-          DELETE FROM change_log_spool WHERE timeline_epoch = ${epoch} AND xid = ${String(xid)} AND seq > ${after}
-            AND seq <= (SELECT max(seq) FROM chosen) RETURNING *),
-        moved AS (
-          INSERT INTO change_log
-            (timeline_epoch, position, seq, xid, committed_at, account_id, table_name, op, old_row, new_row)
-          SELECT timeline_epoch, ${formatPosition(position)}::pg_lsn, seq, xid,
-            ${new Date(committedAt).toISOString()}::timestamptz, account_id, table_name, op, old_row, new_row
-          FROM spooled ON CONFLICT DO NOTHING)
-        SELECT max(seq) AS last FROM chosen`.execute(db),
-    );
-    return rows[0]?.last ?? null;
   }
 
   #mustHaveEpoch(): number {
@@ -97,16 +48,10 @@ export class PostgresChangeLog implements ChangeLog {
 }
 
 function toColumns(entry: ChangeLogEntry) {
+  const { change } = entry;
   return {
     position: formatPosition(entry.position),
     committed_at: new Date(entry.committedAt).toISOString(),
-    ...toSpoolColumns(entry),
-  };
-}
-
-function toSpoolColumns(entry: SpooledChange) {
-  const { change } = entry;
-  return {
     seq: entry.seq,
     xid: String(entry.xid),
     account_id: entry.accountId,

@@ -52,7 +52,13 @@ describe('what is wrong with a server', () => {
   });
 
   it('is not the room for slots and senders that we hold already', () => {
-    expect(of({ has_slot: true, slot_active: true, slots: 10, senders: 10 })).toEqual([]);
+    expect(of({ has_slot: true, slot_active: true, slots: 9, senders: 10 })).toEqual([]);
+  });
+
+  it('D10: is a warning when no slot is free to read a huge transaction again with', () => {
+    const faults = of({ has_slot: true, slot_active: true, slots: 10 });
+    expect(faults).toMatchObject([{ code: 'spare-slot', severity: 'warning' }]);
+    expect(faults[0]?.fix).toContain('ALTER SYSTEM SET max_replication_slots = 15');
   });
 
   it('D10: WAL without a limit does not keep us from starting', () => {

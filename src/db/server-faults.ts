@@ -7,6 +7,7 @@ export interface ServerFault {
     | 'in-recovery'
     | 'wal-level'
     | 'replication-slots'
+    | 'spare-slot'
     | 'wal-senders'
     | 'role-replication'
     | 'role-create'
@@ -75,13 +76,15 @@ function serverFaults(facts: ServerFacts, mode: Installation['mode']): ServerFau
     );
   }
   if (!facts.has_slot && facts.slots >= facts.max_slots) {
-    faults.push(
-      fault(
-        'replication-slots',
-        `all ${facts.max_slots} replication slots are taken`,
-        `ALTER SYSTEM SET max_replication_slots = ${facts.max_slots + 5}; then restart PostgreSQL`,
-      ),
-    );
+    faults.push(fault('replication-slots', `all ${facts.max_slots} replication slots are taken`, moreSlots(facts)));
+  }
+  if (facts.has_slot && facts.slots >= facts.max_slots) {
+    faults.push({
+      code: 'spare-slot',
+      severity: 'warning',
+      what: 'no replication slot is free: a transaction too large for memory waits for one before it can be recorded',
+      fix: moreSlots(facts),
+    });
   }
   if (mode === 'stream' && !facts.slot_active && facts.senders >= facts.max_senders) {
     faults.push(
@@ -141,6 +144,10 @@ function identityFaults(facts: ServerFacts): ServerFault[] {
       `ALTER TABLE ${quoted(table)} REPLICA IDENTITY FULL;`,
     ),
   );
+}
+
+function moreSlots({ max_slots: most }: ServerFacts): string {
+  return `ALTER SYSTEM SET max_replication_slots = ${most + 5}; then restart PostgreSQL`;
 }
 
 function fault(code: ServerFault['code'], what: string, fix: string): ServerFault {

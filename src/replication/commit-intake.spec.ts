@@ -18,8 +18,6 @@ let handed: string[];
 /** How long the sink takes for a commit. */
 let sinkMs: number;
 let sinkError: Error | undefined;
-/** Parts of a huge transaction that wait for the event store. */
-let partBytes: number;
 let acknowledger: Acknowledger;
 let intake: CommitIntake;
 let log: { error: jest.Mock; warn: jest.Mock; info: jest.Mock; debug: jest.Mock };
@@ -29,7 +27,6 @@ beforeEach(() => {
   turns = [];
   handed = [];
   sinkMs = 0;
-  partBytes = 0;
   sinkError = undefined;
   log = { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() };
   acknowledger = new Acknowledger([() => 0n]);
@@ -46,8 +43,6 @@ beforeEach(() => {
   };
   const recorder = {
     record: ({ commit }: AssembledCommit) => handed.push(`recorder ${commit.position}`),
-    recordPart: () => undefined,
-    partBytes: () => partBytes,
     backlogBytes: () => 0,
   };
   intake = new CommitIntake(
@@ -147,11 +142,5 @@ describe('CommitIntake', () => {
     for (let i = 0; i < 5; i += 1) nextTurn();
     const sunk = handed.filter((what) => what.startsWith('sink'));
     expect(sunk).toEqual([`sink ${positionOf(SECOND)}`, `sink ${positionOf(FIRST)}`]);
-  });
-
-  it('G6: is behind while more parts of a huge transaction wait for the event store than memory should hold', () => {
-    expect(intake.isBehind).toBe(false);
-    partBytes = 5 * 1024 * 1024;
-    expect(intake.isBehind).toBe(true);
   });
 });

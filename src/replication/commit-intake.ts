@@ -29,12 +29,6 @@ export interface IntakeDependencies {
 }
 
 /**
- * Parts of a transaction too large for memory that wait to be put aside. More: that memory after all, about seven times as
- * much as on the wire. Less: the stream stops and goes for each of them.
- */
-const MAX_PART_BYTES = 4 * 1024 * 1024;
-
-/**
  * Lives as long as the process, over all connections: that is what makes a commit that PostgreSQL sends twice be applied
  * once. After a reconnect the stream starts again at the acknowledged position, which is behind what was received; a
  * commit that ends at or before the last received one is left out. Comparing with the last *applied* one would be wrong:
@@ -56,24 +50,15 @@ export class CommitIntake {
     private readonly with_: IntakeDependencies,
     onIdle: () => void,
   ) {
-    this.#assembler = new TransactionAssembler(
-      with_.limits,
-      with_.xids,
-      (table, why) => {
-        this.#reportUnreadable(table, why);
-      },
-      (part) => {
-        with_.recorder.recordPart(part);
-      },
-      // A commit record that begins before the end of the last one received is that one's, or an earlier one's.
-      (commitLsn) => commitLsn < this.#received,
-    );
+    this.#assembler = new TransactionAssembler(with_.limits, with_.xids, (table, why) => {
+      this.#reportUnreadable(table, why);
+    });
     this.#queue = new DeliveryQueue(with_.clock, with_.scheduler, onIdle);
   }
 
-  /** True while received commits wait for another turn of the event loop, or parts of a huge one for the event store. */
+  /** True while received commits wait for another turn of the event loop. */
   get isBehind(): boolean {
-    return this.#queue.isBehind || this.with_.recorder.partBytes() > MAX_PART_BYTES;
+    return this.#queue.isBehind;
   }
 
   /** What is received and not yet both applied and recorded. */

@@ -2,7 +2,7 @@
  * One transaction between its Begin and its Commit. Nothing of it is visible before the Commit (D12).
  *
  * Past a limit of rows or bytes it lets its rows go and keeps the set of accounts alone, so that no transaction makes
- * memory grow without bound; those accounts are read again (D14). What is to be recorded of it is given out in parts (D10).
+ * memory grow without bound; those accounts are read again (D14), and what is to be recorded is read again from the log (D10).
  * Dropping the rest of the rows but applying the first ones would be wrong: a policy deleted by a kept row and put back by a
  * dropped one would stay deleted. Reading again does not show which flows a hand has cut, so of such an account all count
  * as cut (D8a).
@@ -20,20 +20,18 @@ export interface RecordableChange {
   readonly change: Change;
 }
 
-/** Changes of an open transaction that are to be recorded before its commit, since they are not held. */
+/** Some changes of a transaction, in stream order, given out before its commit. */
 export interface TransactionPart {
   readonly xid: bigint;
   readonly changes: readonly RecordableChange[];
-  /** Size on the wire. */
-  readonly bytes: number;
 }
 
 /** A commit with what is to be recorded of it: undecodable rows too, our own echoes not (D8a). */
 export interface AssembledCommit {
   readonly commit: Commit;
   readonly recordable: readonly RecordableChange[];
-  /** Its changes were given out in parts. */
-  readonly isSpooled: boolean;
+  /** Too large to be held: `recordable` is empty, and there is something to be recorded. */
+  readonly isLeftOut: boolean;
   /** Size on the wire of what is held in memory. */
   readonly heldBytes: number;
 }
@@ -43,17 +41,17 @@ export interface TransactionLimits {
   readonly maxBytes: number;
 }
 
-/** Smaller parts: more statements. Larger: more memory while they wait. */
+/** Smaller parts: more statements. Larger: more memory while one is written. */
 const PART_CHANGES = 1_000;
 const PART_BYTES = 1024 * 1024;
 
 export class OpenTransaction {
   #byAccount = new Map<AccountId, Change[]>();
   #global: Change[] = [];
-  /** Past the limit: the part that is being filled. */
+  /** Past the limit: the part that is being filled, if anybody takes parts. */
   #recordable: RecordableChange[] = [];
   #partBytes = 0;
-  #isSpooled = false;
+  #isLeftOut = false;
   readonly #truncates: TruncateChange[] = [];
   readonly #messages: LogicalMessage[] = [];
   #resync: Set<AccountId> | 'all' = new Set();
@@ -70,8 +68,8 @@ export class OpenTransaction {
     readonly xid: bigint,
     readonly committedAt: EpochMs,
     private readonly limits: TransactionLimits,
-    /** Undefined: it was received before, and nothing of it is recorded again. */
-    private readonly spool: ((part: TransactionPart) => void) | undefined,
+    /** Takes what is to be recorded, past the limit. Undefined: that is let go like the rest. */
+    private readonly onPart: ((part: TransactionPart) => void) | undefined,
   ) {}
 
   /** Counts one row message, before what it says is added. */
@@ -79,7 +77,7 @@ export class OpenTransaction {
     this.#changeCount += 1;
     this.#bytes += bytes;
     const fits = this.#changeCount <= this.limits.maxChanges && this.#bytes <= this.limits.maxBytes;
-    if (!fits && !this.#oversize) this.#letRowsGo(this.#bytes - bytes);
+    if (!fits && !this.#oversize) this.#letRowsGo();
     if (this.#oversize) this.#partBytes += bytes;
   }
 
@@ -142,7 +140,7 @@ export class OpenTransaction {
         changeCount: this.#changeCount,
       },
       recordable: this.#recordable,
-      isSpooled: this.#isSpooled,
+      isLeftOut: this.#isLeftOut,
       heldBytes: (this.#oversize ? 0 : this.#bytes) + Math.min(this.#messageBytes, this.limits.maxBytes),
     };
   }
@@ -156,20 +154,17 @@ export class OpenTransaction {
     return started;
   }
 
-  /** @param heldBytes of the rows that are held by now. */
-  #letRowsGo(heldBytes: number): void {
+  #letRowsGo(): void {
     this.#oversize = true;
     for (const accountId of this.#byAccount.keys()) this.oweResync(accountId);
     if (this.#global.length > 0) this.oweResync('all');
     this.#byAccount = new Map();
     this.#global = [];
     const held = this.#recordable;
-    for (const { accountId, change } of held) this.#noteCuts(accountId, change);
-    const bytesEach = held.length === 0 ? 0 : heldBytes / held.length;
-    for (let from = 0; from < held.length; from += PART_CHANGES) {
-      this.#recordable = held.slice(from, from + PART_CHANGES);
-      this.#partBytes = Math.ceil(this.#recordable.length * bytesEach);
-      this.#giveOut();
+    this.#recordable = [];
+    for (const recordable of held) {
+      this.#noteCuts(recordable.accountId, recordable.change);
+      this.#record(recordable);
     }
   }
 
@@ -179,16 +174,18 @@ export class OpenTransaction {
   }
 
   #record(recordable: RecordableChange): void {
+    if (!this.#oversize) {
+      this.#recordable.push(recordable);
+      return;
+    }
+    this.#isLeftOut = true;
+    if (!this.onPart) return;
     this.#recordable.push(recordable);
-    if (!this.#oversize) return;
     if (this.#recordable.length >= PART_CHANGES || this.#partBytes >= PART_BYTES) this.#giveOut();
   }
 
   #giveOut(): void {
-    if (this.#recordable.length > 0 && this.spool) {
-      this.spool({ xid: this.xid, changes: this.#recordable, bytes: this.#partBytes });
-      this.#isSpooled = true;
-    }
+    if (this.#recordable.length > 0) this.onPart?.({ xid: this.xid, changes: this.#recordable });
     this.#recordable = [];
     this.#partBytes = 0;
   }

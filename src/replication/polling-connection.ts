@@ -14,8 +14,10 @@ export interface Peek {
   readonly slot: string;
   /** `[a-z0-9_]` each. */
   readonly publications: readonly string[];
-  /** It ends with the first transaction that reaches so many; one transaction is never cut. */
-  readonly maxRows: number;
+  /** It ends with the first transaction that reaches so many; one transaction is never cut. Null: no limit. */
+  readonly maxRows: number | null;
+  /** It ends with the transaction whose commit ends here. Undefined: with the last one. */
+  readonly upTo?: Position;
 }
 
 export class PollingConnection extends PinnedConnection {
@@ -30,6 +32,11 @@ export class PollingConnection extends PinnedConnection {
     return parsePosition(row?.['flushed'] ?? '') ?? 0n;
   }
 
+  /** A slot that stands where this one stands, also while another connection reads that; it ends with this connection. */
+  async copySlot(slot: string, copy: string): Promise<void> {
+    await this.ask(`SELECT lsn FROM pg_copy_logical_replication_slot('${slot}', '${copy}', true)`);
+  }
+
   /** Never back: PostgreSQL refuses that. */
   async advance(slot: string, position: Position): Promise<void> {
     await this.ask(`SELECT end_lsn FROM pg_replication_slot_advance('${slot}', '${formatPosition(position)}')`);
@@ -41,12 +48,12 @@ export class PollingConnection extends PinnedConnection {
    *
    * @param onMessage gets each message of the output plugin; what it throws ends the connection and is the reason
    */
-  peek({ slot, publications, maxRows }: Peek, onMessage: (message: Buffer) => void): Promise<void> {
+  peek({ slot, publications, maxRows, upTo }: Peek, onMessage: (message: Buffer) => void): Promise<void> {
     const names = publications.map((name) => `"${name}"`).join(',');
     // As base64: the driver reads text only, and PostgreSQL's own text form of bytes is half as long again.
     const query = new Query(`
       SELECT encode(data, 'base64') AS data FROM pg_logical_slot_peek_binary_changes(
-        '${slot}', NULL, ${maxRows}, 'proto_version', '1', 'publication_names', '${names}', 'messages', 'true')`);
+        '${slot}', ${upTo === undefined ? 'NULL' : `'${formatPosition(upTo)}'`}, ${maxRows ?? 'NULL'}, 'proto_version', '1', 'publication_names', '${names}', 'messages', 'true')`);
     return new Promise((resolve, reject) => {
       query.on('row', (row: Readonly<Record<string, unknown>>) => {
         if (this.failure) return;

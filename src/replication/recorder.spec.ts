@@ -1,7 +1,8 @@
 import { describe, expect, it, jest } from '@jest/globals';
 import { ManualClock } from '../../test/support/manual-clock.js';
 import type { AccountId } from '../core/model/ids.js';
-import type { ChangeLogEntry, SpooledChange, SpooledCommit } from '../core/ports/change-log.js';
+import type { ChangeLogEntry } from '../core/ports/change-log.js';
+import type { CommitReader, Take } from './commit-reader.js';
 import type { AssembledCommit } from './open-transaction.js';
 import { Recorder } from './recorder.js';
 
@@ -10,10 +11,6 @@ const ACCOUNT = 'account' as AccountId;
 /** A change log whose appends the test lets through or fails, one at a time. */
 class HeldLog {
   readonly written: ChangeLogEntry[] = [];
-  /** What was asked about spooled changes. */
-  readonly calls: string[] = [];
-  /** So many spools fail. */
-  refuses = 0;
   readonly #waiting: { entries: readonly ChangeLogEntry[]; resolve: () => void; reject: (error: Error) => void }[] = [];
 
   get appendsUnderWay(): number {
@@ -22,18 +19,6 @@ class HeldLog {
 
   append(entries: readonly ChangeLogEntry[]): Promise<void> {
     return new Promise((resolve, reject) => this.#waiting.push({ entries, resolve, reject }));
-  }
-
-  async spool(changes: readonly SpooledChange[]): Promise<void> {
-    this.calls.push(`spool ${changes.length}`);
-    if (this.refuses > 0) {
-      this.refuses -= 1;
-      throw new Error('the database is away');
-    }
-  }
-
-  async finishSpool({ position }: SpooledCommit): Promise<void> {
-    this.calls.push(`finish ${position}`);
   }
 
   enterTimeline(): Promise<boolean> {
@@ -53,6 +38,22 @@ class HeldLog {
   }
 }
 
+/** The log, from which a test has a commit read, one reading at a time. */
+class HeldReader implements CommitReader {
+  readonly readings: { position: bigint; take: Take; aborted: AbortSignal; end(isThere: boolean | Error): void }[] = [];
+
+  read({ position }: { readonly position: bigint }, take: Take, aborted: AbortSignal): Promise<boolean> {
+    return new Promise((resolve, reject) => {
+      const end = (isThere: boolean | Error): void => {
+        if (isThere instanceof Error) reject(isThere);
+        else resolve(isThere);
+      };
+      aborted.addEventListener('abort', () => end(new Error('aborted')));
+      this.readings.push({ position, take, aborted, end });
+    });
+  }
+}
+
 async function settled(): Promise<void> {
   for (let i = 0; i < 10; i += 1) await Promise.resolve();
 }
@@ -66,7 +67,7 @@ function commitOf(position: bigint, rows: number): AssembledCommit {
   return {
     commit: { ...commit, messages: [], resync: new Set(), changeCount: rows },
     recordable,
-    isSpooled: false,
+    isLeftOut: false,
     heldBytes: rows * 10,
   };
 }
@@ -77,12 +78,13 @@ function aRecorder() {
   const clock = new ManualClock();
   const random = { uuid: () => '', bytes: () => new Uint8Array(), fraction: () => 1 };
   const changeLog = new HeldLog();
-  const recorder = new Recorder({ changeLog, clock, random, metrics, log });
+  const commitReader = new HeldReader();
+  const recorder = new Recorder({ changeLog, commitReader, clock, random, metrics, log });
   const lingered = async (): Promise<void> => {
     clock.advance(LONGEST_LINGER_MS);
     await settled();
   };
-  return { log, clock, changeLog, recorder, lingered };
+  return { log, clock, changeLog, commitReader, recorder, lingered };
 }
 
 /** Far below the 100 ms in which the server hears of what is done. */
@@ -208,36 +210,89 @@ describe('ACK-1: Recorder', () => {
     expect([stopped.changeLog.appendsUnderWay, stopped.clock.pending]).toEqual([0, 0]);
   });
 
-  it('D10: puts the parts of a commit that is not held aside, in order, and counts it as recorded once they are entries', async () => {
-    const { recorder, changeLog, clock, lingered } = aRecorder();
-    const part = { xid: 1n, changes: commitOf(0n, 3).recordable, bytes: 30 };
-    changeLog.refuses = 1;
+  const leftOut = (position: bigint, changeCount: number): AssembledCommit => {
+    const { commit } = commitOf(position, 0);
+    return { commit: { ...commit, changeCount }, recordable: [], isLeftOut: true, heldBytes: 0 };
+  };
+
+  it('D10: has a commit that is not held read again in its turn, and counts it as recorded once all of it is written', async () => {
+    const { recorder, changeLog, commitReader, lingered } = aRecorder();
     recorder.record(commitOf(10n, 1));
-    recorder.recordPart(part);
-    recorder.recordPart(part);
-    recorder.record({ ...commitOf(20n, 0), isSpooled: true });
+    recorder.record(leftOut(20n, 6));
     recorder.record(commitOf(30n, 1));
-    expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([8, 80, 60]);
+    expect([recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([8, 20]);
     await lingered();
+    expect(commitReader.readings).toEqual([]);
     await changeLog.letThrough();
-    expect([recorder.recordedPosition(), changeLog.calls]).toEqual([10n, ['spool 6']]);
-    clock.advance(100);
+    const [reading] = commitReader.readings;
+    expect([recorder.recordedPosition(), reading?.position]).toEqual([10n, 20n]);
+
+    const { recordable } = commitOf(0n, 5); // the sixth is an echo of ours
+    const taken = reading?.take(recordable);
+    await changeLog.letThrough();
+    await taken;
+    expect([recorder.recordedPosition(), recorder.backlogEntries()]).toEqual([10n, 2]);
+    reading?.end(true);
     await settled();
-    expect(changeLog.calls).toEqual(['spool 6', 'spool 6', 'finish 20']);
-    expect(recorder.recordedPosition()).toBe(20n);
+    expect([recorder.recordedPosition(), recorder.backlogEntries()]).toEqual([20n, 1]);
     await changeLog.letThrough();
-    expect(recorder.recordedPosition()).toBe(30n);
-    expect([recorder.backlogEntries(), recorder.backlogBytes(), recorder.partBytes()]).toEqual([0, 0, 0]);
+    expect([recorder.recordedPosition(), recorder.backlogEntries(), recorder.backlogBytes()]).toEqual([30n, 0, 0]);
+    expect(changeLog.written.map(({ position, seq }) => [position, seq])).toEqual([
+      [10n, 0],
+      ...Array.from({ length: 5 }, (_, seq) => [20n, seq]),
+      [30n, 0],
+    ]);
   });
 
-  it('D10: puts as many parts aside at once as one statement takes, since the stream waits for each statement', async () => {
-    const { recorder, changeLog, lingered } = aRecorder();
-    const { recordable } = commitOf(0n, 2_000);
-    for (const bytes of [1, 1, 1, 3_000_000, 3_000_000, 5_000_000]) {
-      recorder.recordPart({ xid: 1n, changes: recordable, bytes });
-    }
+  it('D10: reads again what broke off, and writes nothing of it twice', async () => {
+    const { recorder, changeLog, commitReader, clock, lingered } = aRecorder();
+    recorder.record(leftOut(20n, 4));
     await lingered();
-    expect(changeLog.calls).toEqual(['spool 4000', 'spool 4000', 'spool 2000', 'spool 2000']);
-    expect([recorder.backlogEntries(), recorder.partBytes()]).toEqual([0, 0]);
+    const { recordable } = commitOf(0n, 4);
+    const first = commitReader.readings[0]?.take(recordable.slice(0, 2));
+    await changeLog.letThrough();
+    await first;
+    commitReader.readings[0]?.end(new Error('the database is away'));
+    await settled();
+    clock.advance(100);
+    await settled();
+    const again = commitReader.readings[1];
+    await again?.take(recordable.slice(0, 1));
+    const rest = again?.take(recordable.slice(1));
+    await changeLog.letThrough();
+    await rest;
+    again?.end(true);
+    await settled();
+    expect(changeLog.written.map(({ seq }) => seq)).toEqual([0, 1, 2, 3]);
+    expect([recorder.recordedPosition(), recorder.backlogEntries()]).toEqual([20n, 0]);
+  });
+
+  it('goes on behind a commit that the log has no more, and says so', async () => {
+    const { recorder, commitReader, log, lingered } = aRecorder();
+    recorder.record(leftOut(20n, 4));
+    await lingered();
+    commitReader.readings[0]?.end(false);
+    await settled();
+    expect([recorder.recordedPosition(), recorder.backlogEntries()]).toEqual([20n, 0]);
+    expect(log.error).toHaveBeenCalledWith('recorder.commit-gone', { lsn: '0/14' });
+  });
+
+  it('ends a reading that nobody waits for any more: stopped, or given up with the backlog', async () => {
+    const stopped = aRecorder();
+    stopped.recorder.record(leftOut(20n, 4));
+    await stopped.lingered();
+    stopped.recorder.stop();
+    await settled();
+    expect([stopped.commitReader.readings[0]?.aborted.aborted, stopped.log.warn.mock.calls]).toEqual([true, []]);
+
+    const givenUp = aRecorder();
+    givenUp.recorder.record(leftOut(20n, 4));
+    await givenUp.lingered();
+    givenUp.recorder.dropBacklog();
+    givenUp.recorder.record(commitOf(30n, 1));
+    await givenUp.lingered();
+    await givenUp.changeLog.letThrough();
+    expect(givenUp.recorder.recordedPosition()).toBe(30n);
+    expect(givenUp.log.warn.mock.calls.map(([event]) => event)).toEqual(['recorder.backlog-abandoned']);
   });
 });

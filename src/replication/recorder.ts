@@ -1,14 +1,16 @@
 /** Writes what the stream brought to the event store, behind the live fan-out and never awaited by it (D10). */
-import type { Position } from '../core/model/position.js';
-import type { ChangeLog, ChangeLogEntry, SpooledChange } from '../core/ports/change-log.js';
+import { formatPosition, type Position } from '../core/model/position.js';
+import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import { BackOff } from './back-off.js';
-import type { AssembledCommit, TransactionPart } from './open-transaction.js';
+import type { CommitReader } from './commit-reader.js';
+import type { AssembledCommit, RecordableChange } from './open-transaction.js';
 
 export interface RecorderDependencies {
   readonly changeLog: ChangeLog;
+  readonly commitReader: CommitReader;
   readonly clock: Clock;
   readonly random: Random;
   readonly metrics: Metrics;
@@ -20,8 +22,6 @@ export interface RecorderDependencies {
 /** Fewer: a statement for every few rows. More: long statements that hold memory twice. */
 const BATCH_ENTRIES = 1_000;
 const BATCH_BYTES = 4 * 1024 * 1024;
-/** Of parts put aside: each statement is a commit of its own, and the whole stream waits for them. */
-const BATCH_PART_CHANGES = 5_000;
 /**
  * The first rows after a rest wait so long: preparing the statement would keep the processor from the peers that were just
  * written to (half of a revocation's time on two cores), and what commits meanwhile shares it. Longer: acknowledged later.
@@ -30,11 +30,7 @@ const LINGER_MS = 5;
 /** So many failures in a row are a person's business: the write-ahead log grows meanwhile. */
 const ALARMING_FAILURES = 5;
 
-/** One item of the queue: a part of a transaction whose commit has not come, or a commit. */
-type Work = { readonly kind: 'part'; readonly part: TransactionPart } | Pending;
-
 interface Pending {
-  readonly kind: 'commit';
   readonly assembled: AssembledCommit;
   /** Changes of it already written. */
   written: number;
@@ -47,15 +43,16 @@ interface Pending {
  * One append at a time, in stream order; what arrives meanwhile makes the next batch. A commit of many rows takes several
  * appends, and its position counts as recorded only after the last: repeating the first ones does nothing (the key is
  * epoch, position, seq). A batch that fails is tried again for as long as it takes; until then nothing after it is
- * recorded, so nothing after it is acknowledged, and PostgreSQL keeps it. The parts of a commit too large to be held are put
- * aside as they come, and become entries when its position is known.
+ * recorded, so nothing after it is acknowledged, and PostgreSQL keeps it. A commit too large to be held is read from there
+ * again when its turn comes.
  */
 export class Recorder {
-  #queue: Work[] = [];
+  #queue: Pending[] = [];
   #recorded: Position = 0n;
   #backlogBytes = 0;
   #backlogEntries = 0;
-  #partBytes = 0;
+  /** Ends the reading of a commit that is under way. */
+  #abandonReading = new AbortController();
   /** Counts the backlogs that were dropped: an append that belongs to one of them advances nothing. */
   #generation = 0;
   #isRunning = false;
@@ -70,20 +67,12 @@ export class Recorder {
 
   /** Returns at once. */
   record(assembled: AssembledCommit): void {
-    if (this.#queue.length === 0 && assembled.recordable.length === 0 && !assembled.isSpooled) {
+    if (this.#queue.length === 0 && assembled.recordable.length === 0 && !assembled.isLeftOut) {
       this.#recorded = assembled.commit.position;
       return;
     }
-    this.#queue.push({ kind: 'commit', assembled, written: 0 });
-    this.#grow(assembled.recordable.length, assembled.heldBytes);
-    this.#start();
-  }
-
-  /** Changes of a transaction that is too large to be held; its commit follows, or it is sent again from its beginning. */
-  recordPart(part: TransactionPart): void {
-    this.#queue.push({ kind: 'part', part });
-    this.#partBytes += part.bytes;
-    this.#grow(part.changes.length, part.bytes);
+    this.#queue.push({ assembled, written: 0 });
+    this.#grow(entriesOf(assembled), assembled.heldBytes);
     this.#start();
   }
 
@@ -94,11 +83,6 @@ export class Recorder {
 
   backlogBytes(): number {
     return this.#backlogBytes;
-  }
-
-  /** Of the backlog, parts of transactions whose commit has not come. */
-  partBytes(): number {
-    return this.#partBytes;
   }
 
   backlogEntries(): number {
@@ -119,6 +103,7 @@ export class Recorder {
   stop(): void {
     this.#isStopped = true;
     this.#endLinger?.();
+    this.#endReading();
     this.#backOff.interrupt();
   }
 
@@ -135,7 +120,7 @@ export class Recorder {
   dropBacklog(): void {
     const lost = this.#backlogEntries;
     this.#queue = [];
-    this.#partBytes = 0;
+    this.#endReading();
     this.#backlogBytes = 0;
     this.#backlogEntries = 0;
     this.#generation += 1;
@@ -158,6 +143,7 @@ export class Recorder {
         this.#backOff.succeeded();
         if (generation === this.#generation) advance();
       } catch (error) {
+        if (generation !== this.#generation || this.#isStopped) continue;
         this.#report(error);
         this.with_.appendFailed?.(error);
         await this.#backOff.wait();
@@ -168,33 +154,44 @@ export class Recorder {
 
   /** Writes what is first; returns what takes it off the queue. */
   async #write(): Promise<() => void> {
-    const { changeLog } = this.with_;
     const [first] = this.#queue;
-    if (first?.kind === 'part') {
-      const parts = nextParts(this.#queue);
-      await changeLog.spool(parts.flatMap(toSpooled));
-      return () => {
-        this.#queue.splice(0, parts.length);
-        for (const { changes, bytes } of parts) {
-          this.#partBytes -= bytes;
-          this.#grow(-changes.length, -bytes);
-        }
-      };
-    }
-    if (first?.assembled.isSpooled) {
-      const { commit, heldBytes } = first.assembled;
-      await changeLog.finishSpool(commit);
+    if (first?.assembled.isLeftOut) {
+      await this.#readAgain(first);
       return () => {
         this.#queue.shift();
-        this.#recorded = commit.position;
-        this.#grow(0, -heldBytes);
+        this.#recorded = first.assembled.commit.position;
+        this.#grow(first.written - entriesOf(first.assembled), -first.assembled.heldBytes);
       };
     }
     const batch = nextBatch(this.#queue);
-    if (batch.entries.length > 0) await changeLog.append(batch.entries);
+    if (batch.entries.length > 0) await this.with_.changeLog.append(batch.entries);
     return () => {
       this.#advance(batch);
     };
+  }
+
+  /** What was written before it was cut short is not written again. */
+  async #readAgain(pending: Pending): Promise<void> {
+    const generation = this.#generation;
+    const { changeLog, commitReader, log } = this.with_;
+    const { commit } = pending.assembled;
+    let seen = 0;
+    const take = async (changes: readonly RecordableChange[]): Promise<void> => {
+      const unwritten = changes.slice(Math.max(0, pending.written - seen));
+      seen += changes.length;
+      if (unwritten.length === 0) return;
+      await changeLog.append(unwritten.map((change) => entryOf(pending, change)));
+      pending.written += unwritten.length;
+      if (generation === this.#generation) this.#grow(-unwritten.length, 0);
+    };
+    const isThere = await commitReader.read(commit, take, this.#abandonReading.signal);
+    // The slot is another one by now, and whoever made it has said what is missing: nothing brings it back.
+    if (!isThere) log.error('recorder.commit-gone', { lsn: formatPosition(commit.position) });
+  }
+
+  #endReading(): void {
+    this.#abandonReading.abort();
+    this.#abandonReading = new AbortController();
   }
 
   #grow(entries: number, bytes: number): void {
@@ -223,7 +220,7 @@ export class Recorder {
       this.#recorded = pending.assembled.commit.position;
       this.#backlogBytes -= pending.assembled.heldBytes;
     }
-    const firstLeft = this.#queue.findIndex((work) => work.kind === 'part' || !isWritten(work));
+    const firstLeft = this.#queue.findIndex((pending) => !isWritten(pending));
     this.#queue.splice(0, firstLeft < 0 ? batch.parts.length : Math.min(firstLeft, batch.parts.length));
     this.with_.metrics.changeLogBacklog(this.#backlogEntries);
   }
@@ -241,50 +238,38 @@ interface Batch {
   readonly parts: readonly { readonly pending: Pending; readonly count: number }[];
 }
 
+/** Of a commit that is left out, its own echoes too, which are not recorded: how many there are was not counted. */
+function entriesOf({ commit, recordable, isLeftOut }: AssembledCommit): number {
+  return isLeftOut ? commit.changeCount : recordable.length;
+}
+
 function isWritten({ assembled, written }: Pending): boolean {
-  return !assembled.isSpooled && written >= assembled.recordable.length;
+  return !assembled.isLeftOut && written >= assembled.recordable.length;
 }
 
-/** The parts at the queue's head, as many as one statement takes; at least one. */
-function nextParts(queue: readonly Work[]): readonly TransactionPart[] {
-  const parts: TransactionPart[] = [];
-  let changes = 0;
-  let bytes = 0;
-  for (const work of queue) {
-    if (work.kind !== 'part') break;
-    changes += work.part.changes.length;
-    bytes += work.part.bytes;
-    if (parts.length > 0 && (changes > BATCH_PART_CHANGES || bytes > BATCH_BYTES)) break;
-    parts.push(work.part);
-  }
-  return parts;
-}
-
-function toSpooled({ xid, changes }: TransactionPart): SpooledChange[] {
-  return changes.map(({ accountId, change }) => ({ xid, seq: change.seq, accountId, change }));
-}
-
-/** Of the commits before the first one that was given out in parts. */
-function nextBatch(queue: readonly Work[]): Batch {
+/** Of the commits before the first one that must be read again. */
+function nextBatch(queue: readonly Pending[]): Batch {
   const entries: ChangeLogEntry[] = [];
   const parts: { pending: Pending; count: number }[] = [];
   let bytes = 0;
   for (const pending of queue) {
     if (entries.length >= BATCH_ENTRIES || bytes >= BATCH_BYTES) break;
-    if (pending.kind === 'part' || pending.assembled.isSpooled) break;
-    const { commit, recordable, heldBytes } = pending.assembled;
+    if (pending.assembled.isLeftOut) break;
+    const { recordable, heldBytes } = pending.assembled;
     const bytesEach = recordable.length === 0 ? 0 : Math.ceil(heldBytes / recordable.length);
     const room = Math.min(
       BATCH_ENTRIES - entries.length,
       Math.max(1, Math.floor((BATCH_BYTES - bytes) / (bytesEach || 1))),
     );
     const taken = recordable.slice(pending.written, pending.written + room);
-    for (const { accountId, change } of taken) {
-      const { position, xid, committedAt } = commit;
-      entries.push({ position, seq: change.seq, xid, committedAt, accountId, change });
-    }
+    for (const change of taken) entries.push(entryOf(pending, change));
     bytes += taken.length * bytesEach;
     parts.push({ pending, count: taken.length });
   }
   return { entries, parts };
+}
+
+function entryOf({ assembled }: Pending, { accountId, change }: RecordableChange): ChangeLogEntry {
+  const { position, xid, committedAt } = assembled.commit;
+  return { position, seq: change.seq, xid, committedAt, accountId, change };
 }

@@ -10,6 +10,7 @@ import type { Logger } from '../core/support/logger.js';
 import type { Scheduler } from '../core/support/scheduler.js';
 import { Acknowledger } from './acknowledger.js';
 import { CommitIntake } from './commit-intake.js';
+import { SlotCommitReader } from './commit-reader.js';
 import { Heartbeat, type RunStatement } from './heartbeat.js';
 import { LagLimit } from './lag-limit.js';
 import type { OpenReceipts } from './open-receipts.js';
@@ -76,7 +77,10 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   const databaseFailed = (error: unknown): void => {
     stream.databaseFailed(error);
   };
-  const recorder = new Recorder({ changeLog, clock, random, metrics, log, appendFailed: databaseFailed });
+  const { databaseUrl, publications, maxPendingBytes } = options;
+  const connectionOptions = { databaseUrl, publications, applicationName: APPLICATION_NAME };
+  const commitReader = new SlotCommitReader({ ...connectionOptions, slot: options.slot }, xids);
+  const recorder = new Recorder({ changeLog, commitReader, clock, random, metrics, log, appendFailed: databaseFailed });
   const acknowledger = new Acknowledger([
     () => recorder.recordedPosition(),
     () => sink.settledPosition(),
@@ -132,8 +136,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       log,
     },
   );
-  const { databaseUrl, publications, maxPendingBytes } = options;
-  const sourceOptions = { databaseUrl, publications, applicationName: APPLICATION_NAME, lockName: options.slot };
+  const sourceOptions = { ...connectionOptions, lockName: options.slot };
   const forSource = { intake, acknowledger, clock, maxPendingBytes };
   const stream = new ReplicationStream(
     { publications },

@@ -63,10 +63,8 @@ export class TransactionAssembler {
     private readonly limits: TransactionLimits,
     private readonly xids: XidEpoch,
     private readonly onUnreadable: UnreadableListener,
-    /** Takes parts of transactions that are too large to be held. */
-    private readonly onPart: (part: TransactionPart) => void,
-    /** True for a transaction that was received whole, over an earlier connection. */
-    private readonly wasReceived: (commitLsn: Position) => boolean,
+    /** Takes parts of transactions past the limits. Undefined: they are let go. */
+    private readonly onPart?: (part: TransactionPart) => void,
   ) {}
 
   get isInTransaction(): boolean {
@@ -105,8 +103,7 @@ export class TransactionAssembler {
   #begin(message: BeginMessage): undefined {
     if (this.#open) throw new MalformedWalError('a transaction begins inside another');
     const { commitLsn, committedAt } = message;
-    const spool = this.wasReceived(commitLsn) ? undefined : this.onPart;
-    this.#open = new OpenTransaction(commitLsn, this.xids.widen(message.xid32), committedAt, this.limits, spool);
+    this.#open = new OpenTransaction(commitLsn, this.xids.widen(message.xid32), committedAt, this.limits, this.onPart);
   }
 
   #commit(message: CommitMessage): AssembledCommit {

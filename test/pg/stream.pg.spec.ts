@@ -412,7 +412,7 @@ describe('a stream that is behind', () => {
 
   it('D14: because the event store takes nothing gives up what waits for it, and revocations go on', async () => {
     const never = (): Promise<never> => new Promise(() => undefined);
-    const changeLog: ChangeLog = { append: never, spool: never, finishSpool: never, enterTimeline: async () => false };
+    const changeLog: ChangeLog = { append: never, enterTimeline: async () => false };
     const stream = await started({ options: { ...QUICK, maxPendingBytes: 100_000, maxTxBytes: 90_000 }, changeLog });
     for (let n = 0; n < 12; n += 1) {
       await database.query(

@@ -3,7 +3,7 @@ import { Client } from 'pg';
 import type { Change, Commit, RowChange } from '../../src/core/changes/commit.js';
 import type { AccountId } from '../../src/core/model/ids.js';
 import type { Position } from '../../src/core/model/position.js';
-import type { ChangeLog, ChangeLogEntry, SpooledChange, SpooledCommit } from '../../src/core/ports/change-log.js';
+import type { ChangeLog, ChangeLogEntry } from '../../src/core/ports/change-log.js';
 import type { CommitSink } from '../../src/core/ports/commit-sink.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
@@ -72,21 +72,12 @@ function isRow(change: Change): change is RowChange {
 /** An event store in memory. */
 class MemoryChangeLog implements ChangeLog {
   readonly entries: ChangeLogEntry[] = [];
-  readonly #spooled: SpooledChange[] = [];
   failWith: Error | undefined;
   timelineChanges = false;
 
   async append(entries: readonly ChangeLogEntry[]): Promise<void> {
     if (this.failWith) throw this.failWith;
     this.entries.push(...entries);
-  }
-
-  async spool(changes: readonly SpooledChange[]): Promise<void> {
-    this.#spooled.push(...changes);
-  }
-
-  async finishSpool({ position, xid, committedAt }: SpooledCommit): Promise<void> {
-    for (const change of this.#spooled.splice(0)) this.entries.push({ ...change, position, xid, committedAt });
   }
 
   async enterTimeline(): Promise<boolean> {

@@ -14,20 +14,10 @@ export interface ChangeLogEntry {
   readonly change: Change;
 }
 
-/** One change of a transaction that is too large to be held until its position is known. */
-export type SpooledChange = Pick<ChangeLogEntry, 'xid' | 'seq' | 'accountId' | 'change'>;
-
-/** A commit whose changes were spooled. */
-export type SpooledCommit = Pick<ChangeLogEntry, 'position' | 'xid' | 'committedAt'>;
-
 /** The event store, `change_log`. Appending what is already there does nothing (key: epoch, position, seq). */
 export interface ChangeLog {
   /** All or nothing. Rejects when the database cannot be reached; the caller tries again. */
   append(entries: readonly ChangeLogEntry[]): Promise<void>;
-  /** Puts changes aside, durably, until their commit has come. Repeating it does nothing; all or nothing. */
-  spool(changes: readonly SpooledChange[]): Promise<void>;
-  /** What was spooled of the transaction becomes entries of its commit, all or nothing. Repeating it does nothing. */
-  finishSpool(commit: SpooledCommit): Promise<void>;
   /**
    * Says which database this is, before anything is appended: a new system identifier or timeline starts a new epoch,
    * so that positions of a lost branch never collide with new ones. Returns true when the epoch was raised.
