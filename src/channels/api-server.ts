@@ -50,6 +50,11 @@ const HEADERS_TIMEOUT_MS = 10_000;
 const REQUEST_TIMEOUT_MS = 15_000;
 /** Node looks for connections past those only so often; its own 30 s would let them live longer than they may. */
 const CHECK_EVERY_MS = 1_000;
+/**
+ * Connections that the system accepts before we do; its own limit (`net.core.somaxconn`) counts too. With Node's 511 a fleet
+ * that comes back at once overflows it, and whose SYN was dropped tries again after 1, 3, 7, 15 and 31 s.
+ */
+const LISTEN_BACKLOG = 4_096;
 
 export class ApiServer {
   readonly #http: Server;
@@ -99,7 +104,7 @@ export class ApiServer {
   listen(host: string, port: number): Promise<number> {
     return new Promise((resolve, reject) => {
       this.#http.once('error', reject);
-      this.#http.listen(port, host, () => {
+      this.#http.listen({ port, host, backlog: LISTEN_BACKLOG }, () => {
         this.#http.off('error', reject);
         resolve((this.#http.address() as AddressInfo).port);
       });

@@ -1,6 +1,9 @@
 /** What survives a crash and a stop: nothing revoked meanwhile, nothing recorded twice, nothing granted and forgotten. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, jest } from '@jest/globals';
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { NIL_UUID } from '../../src/core/model/ids.js';
 import { aTestAccount, aToken, type TestAccount } from '../support/demo-account.js';
 import { RawPeer } from '../support/raw-peer.js';
@@ -173,6 +176,23 @@ async function waitingWriters(): Promise<number[]> {
   );
   return rows.map(({ pid }) => pid);
 }
+
+describe('a fleet that comes back at once', () => {
+  it('is let in by the system before the server has time for it: nobody’s connection is dropped and tried again later', async () => {
+    await start();
+    const most = Number(readFileSync('/proc/sys/net/core/somaxconn', 'utf8'));
+    const port = Number(new URL(running?.api ?? '').port);
+    running?.process.signal('SIGSTOP'); // as if all of them came in one turn of its event loop
+    const sockets = Array.from({ length: Math.min(1_500, most) }, () => connect(port, '127.0.0.1'));
+    try {
+      // A dropped SYN is sent again after a second.
+      await Promise.all(sockets.map((socket) => once(socket, 'connect', { signal: AbortSignal.timeout(900) })));
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      running?.process.signal('SIGCONT');
+    }
+  });
+});
 
 describe('SIGTERM (D40)', () => {
   it('waits for the rows of its flows, marks the epoch clean and ends with 0: the next start has no suspects', async () => {
