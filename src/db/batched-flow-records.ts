@@ -38,7 +38,7 @@ type Entry =
   | { readonly kind: 'closing'; readonly closing: FlowClosing }
   | { readonly kind: 'delivery'; readonly delivery: FlowDelivery }
   | { readonly kind: 'epochs-told'; readonly accountId: AccountId; readonly gatewayId: GatewayId }
-  | { readonly kind: 'history-gone'; readonly accountId: AccountId | null; readonly done: () => void };
+  | { readonly kind: 'history-gone'; readonly accountId: AccountId | null; readonly done: (() => void)[] };
 
 /** Longer: fewer statements, and a `flow_created` that waits for its row waits longer. At most 100 (D21). */
 const LINGER_MS = 10;
@@ -86,7 +86,10 @@ export class BatchedFlowRecords implements FlowRecords {
   }
 
   historyGone(accountId: AccountId | null, done: () => void): void {
-    this.#enqueue({ kind: 'history-gone', accountId, done });
+    // One that has not begun says the same.
+    const waiting = this.#queue.find((entry) => entry.kind === 'history-gone' && entry.accountId === accountId);
+    if (waiting?.kind === 'history-gone') waiting.done.push(done);
+    else this.#enqueue({ kind: 'history-gone', accountId, done: [done] });
   }
 
   unexpired(accountId: AccountId, gatewayId: GatewayId, now: EpochMs): Promise<UnexpiredFlows> {
@@ -178,7 +181,7 @@ export class BatchedFlowRecords implements FlowRecords {
     if (entry.kind === 'history-gone') {
       const error = await this.#persist(() => forgetHistory(this.database, entry.accountId));
       if (error !== undefined) this.log.error('flows.history-not-forgotten', { error });
-      this.#tell(entry.done);
+      for (const done of entry.done) this.#tell(done);
     } else if (entry.kind === 'epochs-told') {
       const { accountId, gatewayId } = entry;
       const error = await this.#persist(() => settleUncleanEpochs(this.database, accountId, gatewayId));

@@ -40,9 +40,13 @@ export async function markClean(database: Database, epoch: bigint, at: EpochMs):
  */
 export function forgetHistory(database: Database, accountId: AccountId | null): Promise<void> {
   return database.inTransaction('forget-flow-history', async (db) => {
-    const ofThose = accountId === null ? sql`` : sql`WHERE account_id = ${accountId}`;
-    await sql`UPDATE client_sessions SET unclean_epoch = (SELECT max(id) FROM epochs) ${ofThose}`.execute(db);
-    await sql`UPDATE gateway_sessions SET previous_epoch = epoch ${ofThose}`.execute(db);
+    const ofThose = accountId === null ? sql`` : sql`AND account_id = ${accountId}`;
+    await sql`
+      UPDATE client_sessions SET unclean_epoch = last.id FROM (SELECT max(id) AS id FROM epochs) AS last
+      WHERE unclean_epoch IS DISTINCT FROM last.id ${ofThose}`.execute(db);
+    await sql`
+      UPDATE gateway_sessions SET previous_epoch = epoch
+      WHERE previous_epoch IS DISTINCT FROM epoch ${ofThose}`.execute(db);
   });
 }
 

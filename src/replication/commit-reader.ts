@@ -1,5 +1,6 @@
 /** Reads one commit from the log once more, beside the stream: what was too large to be held is recorded from here (D10). */
 import type { Position } from '../core/model/position.js';
+import type { Clock } from '../core/support/clock.js';
 import type { RecordableChange, TransactionPart } from './open-transaction.js';
 import { PgoutputDecoder } from './pgoutput-decoder.js';
 import { PollingConnection } from './polling-connection.js';
@@ -31,8 +32,8 @@ export interface CommitReaderOptions {
 
 /** Each transaction is past them with its first row: all of it is given out in parts. */
 const NOTHING_IS_HELD = { maxChanges: 0, maxBytes: 0 };
-/** Longest name of a slot, less what is added to it. */
-const MAX_NAME = 63 - '_again'.length;
+/** The server sends nothing before it has decoded all of the commit, which may take minutes. */
+const SILENCE_LIMIT_MS = 600_000;
 
 /**
  * With a temporary copy of our slot, which stands where the slot stands and ends with its connection. The stream goes on
@@ -42,6 +43,7 @@ export class SlotCommitReader implements CommitReader {
   constructor(
     private readonly options: CommitReaderOptions,
     private readonly xids: XidEpoch,
+    private readonly clock: Clock,
   ) {}
 
   async read(commit: CommitPlace, take: Take, aborted: AbortSignal): Promise<boolean> {
@@ -50,49 +52,69 @@ export class SlotCommitReader implements CommitReader {
     const abort = (): void => {
       connection.destroy(new Error('nobody wants the commit any more'));
     };
+    const parts = new Parts(connection, commit.xid, take, this.clock);
     aborted.addEventListener('abort', abort);
     try {
       await connection.connect();
-      const copy = `${slot.slice(0, MAX_NAME)}_again`;
-      await connection.copySlot(slot, copy);
-      const parts = new Parts(connection, commit.xid, take);
+      const copy = await connection.copySlot(slot);
       const decoder = new PgoutputDecoder();
       const assembler = new TransactionAssembler(NOTHING_IS_HELD, this.xids, IGNORED, (part) => {
         parts.add(part);
       });
       await connection.peek({ slot: copy, publications, maxRows: null, upTo: commit.position }, (message) => {
+        parts.heard();
         assembler.take(decoder.decode(message), message.length);
       });
       return await parts.allTaken();
     } finally {
       aborted.removeEventListener('abort', abort);
+      parts.end();
       connection.destroy();
     }
   }
 }
 
-/** One part at a time; while any waits, nothing more is read. */
+/** One part at a time; while any waits, nothing more is read. A server that is silent meanwhile for too long is gone. */
 class Parts {
   #waiting = 0;
   #taken: Promise<void> = Promise.resolve();
   #isFound = false;
+  #cancelSilence: () => void = () => undefined;
 
   constructor(
     private readonly connection: PollingConnection,
     private readonly xid: bigint,
     private readonly take: Take,
-  ) {}
+    private readonly clock: Clock,
+  ) {
+    this.heard();
+  }
+
+  heard(): void {
+    if (this.#waiting > 0) return;
+    this.#cancelSilence();
+    this.#cancelSilence = this.clock.after(SILENCE_LIMIT_MS, () => {
+      this.connection.destroy(new Error(`the server has been silent for ${SILENCE_LIMIT_MS} ms`));
+    });
+  }
+
+  end(): void {
+    this.#cancelSilence();
+  }
 
   add({ xid, changes }: TransactionPart): void {
     if (xid !== this.xid) return;
     this.#isFound = true;
     this.#waiting += 1;
     this.connection.pause();
+    this.#cancelSilence();
     this.#taken = this.#taken
       .then(() => this.take(changes))
       .then(() => {
         this.#waiting -= 1;
-        if (this.#waiting === 0) this.connection.resume();
+        if (this.#waiting > 0) return;
+        this.connection.resume();
+        this.heard();
       });
     // It also ends the reading, which may be paused; the reason is thrown by `allTaken` or by what is read.
     this.#taken.catch((error: unknown) => {

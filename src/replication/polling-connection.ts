@@ -9,6 +9,8 @@ import { PinnedConnection } from './pinned-connection.js';
  * a limit a statement that hangs would keep the slot from us for ever.
  */
 const STATEMENT_LIMIT_MS = 600_000;
+/** Of the longest name of a slot, less what is added to it. */
+const MAX_COPIED_NAME = 63 - '_again_4294967295'.length;
 
 export interface Peek {
   readonly slot: string;
@@ -32,9 +34,14 @@ export class PollingConnection extends PinnedConnection {
     return parsePosition(row?.['flushed'] ?? '') ?? 0n;
   }
 
-  /** A slot that stands where this one stands, also while another connection reads that; it ends with this connection. */
-  async copySlot(slot: string, copy: string): Promise<void> {
-    await this.ask(`SELECT lsn FROM pg_copy_logical_replication_slot('${slot}', '${copy}', true)`);
+  /**
+   * A slot that stands where this one stands, also while another connection reads that. It ends with this connection, and
+   * has a name of its own: a connection that was lost may be held by the server for a while.
+   */
+  async copySlot(slot: string): Promise<string> {
+    const name = `'${slot.slice(0, MAX_COPIED_NAME)}_again_' || pg_backend_pid()`;
+    const [row] = await this.ask(`SELECT slot_name FROM pg_copy_logical_replication_slot('${slot}', ${name}, true)`);
+    return row?.['slot_name'] ?? '';
   }
 
   /** Never back: PostgreSQL refuses that. */

@@ -267,6 +267,27 @@ describe('ACK-1: Recorder', () => {
     expect([recorder.recordedPosition(), recorder.backlogEntries()]).toEqual([20n, 0]);
   });
 
+  it('ACK-1: counts no row twice when a statement of an earlier reading hung until the next one wrote the same', async () => {
+    const { recorder, changeLog, commitReader, clock, lingered } = aRecorder();
+    recorder.record(leftOut(20n, 4));
+    await lingered();
+    const { recordable } = commitOf(0n, 4);
+    const hung = commitReader.readings[0]?.take(recordable.slice(0, 2));
+    commitReader.readings[0]?.end(new Error('the connection was lost'));
+    await settled();
+    clock.advance(100);
+    await settled();
+    const again = commitReader.readings[1]?.take(recordable.slice(0, 2));
+    await changeLog.letThrough();
+    await changeLog.letThrough();
+    await Promise.all([hung, again]);
+    const rest = commitReader.readings[1]?.take(recordable.slice(2));
+    await changeLog.letThrough();
+    await rest;
+    expect(changeLog.written.map(({ seq }) => seq)).toEqual([0, 1, 0, 1, 2, 3]);
+    await expect(commitReader.readings[0]?.take(recordable)).rejects.toThrow('over');
+  });
+
   it('goes on behind a commit that the log has no more, and says so', async () => {
     const { recorder, commitReader, log, lingered } = aRecorder();
     recorder.record(leftOut(20n, 4));

@@ -172,20 +172,24 @@ export class Recorder {
 
   /** What was written before it was cut short is not written again. */
   async #readAgain(pending: Pending): Promise<void> {
-    const generation = this.#generation;
     const { changeLog, commitReader, log } = this.with_;
     const { commit } = pending.assembled;
+    const { signal } = this.#abandonReading;
     let seen = 0;
+    let isOver = false;
     const take = async (changes: readonly RecordableChange[]): Promise<void> => {
+      if (isOver || signal.aborted) throw new Error('this reading is over');
       const unwritten = changes.slice(Math.max(0, pending.written - seen));
       seen += changes.length;
       if (unwritten.length === 0) return;
       await changeLog.append(unwritten.map((change) => entryOf(pending, change)));
+      // Another reading may have begun while this one's last statement hung: it writes the same again, and counts it.
+      if (isOver || signal.aborted) return;
       pending.written += unwritten.length;
-      if (generation === this.#generation) this.#grow(-unwritten.length, 0);
+      this.#grow(-unwritten.length, 0);
     };
-    const isThere = await commitReader.read(commit, take, this.#abandonReading.signal);
-    // The slot is another one by now, and whoever made it has said what is missing: nothing brings it back.
+    const isThere = await commitReader.read(commit, take, signal).finally(() => (isOver = true));
+    // The slot has been moved on or made anew without us: nothing brings the commit back.
     if (!isThere) log.error('recorder.commit-gone', { lsn: formatPosition(commit.position) });
   }
 

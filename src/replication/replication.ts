@@ -79,7 +79,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   };
   const { databaseUrl, publications, maxPendingBytes } = options;
   const connectionOptions = { databaseUrl, publications, applicationName: APPLICATION_NAME };
-  const commitReader = new SlotCommitReader({ ...connectionOptions, slot: options.slot }, xids);
+  const commitReader = new SlotCommitReader({ ...connectionOptions, slot: options.slot }, xids, clock);
   const recorder = new Recorder({ changeLog, commitReader, clock, random, metrics, log, appendFailed: databaseFailed });
   const acknowledger = new Acknowledger([
     () => recorder.recordedPosition(),

@@ -2,9 +2,12 @@ import { beforeEach, describe, expect, it } from '@jest/globals';
 import { aFlowRecord } from '../../test/support/builders.js';
 import { StoreUnderTest, turns } from '../../test/support/store-under-test.js';
 import type { ModelTransaction } from '../../test/support/model-database.js';
+import type { Flow } from '../core/authorizer/flow-table.js';
 import type { Commit } from '../core/changes/commit.js';
+import type { FlowRecord } from '../core/model/flow.js';
 import type { AccountId, ConnectionId, FlowId, GatewayId, ResourceId } from '../core/model/ids.js';
 import type { AccountHandle } from '../core/ports/account-stores.js';
+import type { Cut } from '../core/ports/account-streams.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 
 const ACCOUNT = 'a0000000-0000-4000-8000-000000000001' as AccountId;
@@ -402,39 +405,78 @@ describe('a resync (D14)', () => {
     expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)).toMatchObject({ slugChanged: true });
   });
 
-  it('D8a: after a gap finds what hands did to rows of flows unheard, before anything else is decided', async () => {
-    const handle = await joined();
-    test.streams.gateways.add(GATEWAY);
-    const rows = ['kept', 'closed', 'deleted', 'moved on'].map((id) =>
-      aFlowRecord({ id: id as FlowId, gatewayId: GATEWAY }),
-    );
-    const [, closed, deleted, movedOn] = rows;
-    for (const record of rows) {
-      const { shape, clientId, policyId, membershipId, tokenId, expiresAt } = record;
-      const grant = { flowId: record.id, policyId, membershipId, tokenId, expiresAt, isUnlimited: false };
-      const resourceId = record.id as string as ResourceId;
-      handle.flows.register({ gatewayId: GATEWAY, clientId, resourceId, shape, grant }, { ...record, resourceId });
-      const isClosed = record === closed || record === movedOn;
-      const reason = record === closed ? null : 'moved';
-      test.db.run((tx) =>
-        tx.set('flows', {
-          ...{ account_id: ACCOUNT, id: record.id },
-          ...(isClosed && { revoked_at: '2026-01-05 08:30:00+00', revoked_reason: reason }),
-        }),
-      );
-    }
-    test.db.run((tx) => tx.remove('flows', { id: deleted?.id ?? '' }));
-    while (test.db.nextCommit());
-    test.registry.resyncAll('slot lost', 'commits');
-    expect(handle.gaps()).toBe(1);
-    await test.answerReads();
-    const found = [closed, deleted].map((record) => ({ kind: 'flow', flowId: record?.id, wasClosed: false }));
-    expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject(found);
-    expect(test.putBack.map(([record, { isConnected }]) => [record.id, isConnected])).toEqual([
-      [closed?.id, true],
-      [deleted?.id, true],
-    ]);
-    expect(test.forgets).toEqual([[null, expect.any(Function)]]);
+  describe('after a gap (CUT-1)', () => {
+    const recordOf = (id: string): FlowRecord =>
+      aFlowRecord({ id: id as FlowId, gatewayId: GATEWAY, resourceId: id as ResourceId });
+    const row = (id: string, revokedReason?: string | null) => (tx: ModelTransaction) =>
+      tx.set('flows', {
+        ...{ account_id: ACCOUNT, id },
+        ...(revokedReason !== undefined && { revoked_at: '2026-01-05 08:30:00+00', revoked_reason: revokedReason }),
+      });
+    const hold = (handle: AccountHandle, record: FlowRecord): Flow => {
+      const { id: flowId, clientId, resourceId, shape, policyId, membershipId, tokenId, expiresAt } = record;
+      const grant = { flowId, policyId, membershipId, tokenId, expiresAt, isUnlimited: false };
+      return handle.flows.register({ gatewayId: GATEWAY, clientId, resourceId, shape, grant }, record);
+    };
+    /** What the step that pays tells the gateway. */
+    const cutsAfter = async (): Promise<readonly Cut[] | undefined> => {
+      test.registry.resyncAll('slot lost', 'commits');
+      await test.answerReads();
+      return test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts;
+    };
+    let handle: AccountHandle;
+
+    beforeEach(async () => {
+      handle = await joined();
+      test.streams.gateways.add(GATEWAY);
+    });
+
+    it('finds what hands did to rows of flows unheard, before anything else is decided, and where the gap begins', async () => {
+      const before = test.streamedTo;
+      for (const id of ['kept', 'closed', 'deleted', 'moved on']) hold(handle, recordOf(id));
+      test.db.run(row('kept'));
+      test.db.run(row('closed', null));
+      test.db.run(row('moved on', 'moved'));
+      while (test.db.nextCommit());
+      const cuts = await cutsAfter();
+      expect(handle.gaps()).toBe(1);
+      expect(cuts).toMatchObject([
+        { kind: 'flow', flowId: 'closed', wasClosed: false },
+        { kind: 'flow', flowId: 'deleted', wasClosed: false },
+        { kind: 'gap', heardUpTo: before },
+      ]);
+      expect(test.putBack.map(([record, { isConnected }]) => [record.id, isConnected])).toEqual([
+        ['closed', true],
+        ['deleted', true],
+      ]);
+      expect(test.forgets).toEqual([[null, expect.any(Function)]]);
+    });
+
+    it('finds the cut of a row that the flow has moved on from since', async () => {
+      const flow = hold(handle, recordOf('cut'));
+      const { policyId, membershipId, tokenId, expiresAt } = flow.grant;
+      handle.flows.regrant(flow, {
+        flowId: 'next' as FlowId,
+        policyId,
+        membershipId,
+        tokenId,
+        expiresAt,
+        isUnlimited: false,
+      });
+      handle.flows.recorded(flow, { ...recordOf('next'), resourceId: flow.resourceId });
+      test.db.run(row('cut', 'cut-by-hand'));
+      test.db.run(row('next'));
+      while (test.db.nextCommit());
+      expect(await cutsAfter()).toMatchObject([{ flowId: 'cut', resourceId: flow.resourceId }, { kind: 'gap' }]);
+    });
+
+    it('takes no flow for cut that went with its account', async () => {
+      hold(handle, recordOf('gone'));
+      test.db.run((tx) => tx.remove('accounts', { id: ACCOUNT }));
+      while (test.db.nextCommit());
+      expect(await cutsAfter()).toMatchObject([{ kind: 'gap' }]);
+      expect(test.putBack).toEqual([]);
+    });
   });
 
   it('that no commit was missed by looks for no cuts', async () => {

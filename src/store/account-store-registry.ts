@@ -136,16 +136,17 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
 
   resyncAll(reason: string, lost: Lost): void {
     this.with_.log.warn('store.resync-owed', { reason, accounts: this.#slots.size });
+    const heardUpTo = lost === 'nothing' ? null : this.#accepted;
     if (lost === 'branch') {
       this.#ring.clear();
       this.#accepted = 0n;
     }
     // Of the rows that were deleted unheard nobody knows: gateways that are away are told at their next join (D8a).
-    if (lost !== 'nothing') this.with_.flowRecords.historyGone(null, () => undefined);
+    if (heardUpTo !== null) this.with_.flowRecords.historyGone(null, () => undefined);
     this.#tokens.doubtAll();
     for (const slot of this.#slots.values()) {
       if (lost === 'branch') slot.store.forgetHistory();
-      slot.store.oweResync(reason, undefined, lost !== 'nothing');
+      slot.store.oweResync(reason, undefined, heardUpTo);
       slot.reconciling = true;
       if (slot.store.isLive) this.#startResync(slot);
     }
@@ -296,7 +297,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     const now = (): number => this.with_.clock.now();
     let read: AccountSnapshot | undefined;
     try {
-      store.beginResync(this.#ring.commits());
+      store.beginResync(this.#ring.commits(), now());
       read = await this.#hydrations.read(store.accountId, store.askedFlows);
     } catch (error) {
       this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });

@@ -41,8 +41,8 @@ interface OwedResync {
   readonly from: Position;
   /** Of the commit that first owed it; null when none is known. */
   readonly committedAt: EpochMs | null;
-  /** Commits may have gone by unheard: rows tell of themselves, but the cuts that are to be found must be looked for. */
-  readonly mayLackCuts: boolean;
+  /** Commits behind it may have gone by unheard: rows tell of themselves, but cuts must be looked for. Null: none has. */
+  readonly heardUpTo: Position | null;
 }
 
 export class AccountStore {
@@ -128,18 +128,18 @@ export class AccountStore {
 
   /**
    * @param commit the one that was not applied; undefined when any may be missing: then only a read begun later pays
-   * @param mayLackCuts commits have gone by unheard, and the cuts they made with them
+   * @param heardUpTo commits behind it have gone by unheard, and the cuts they made with them; null: none has
    */
-  oweResync(reason: string, commit?: Commit, mayLackCuts = false): void {
+  oweResync(reason: string, commit?: Commit, heardUpTo: Position | null = null): void {
     const xids = new Set(this.#owed?.xids);
-    if (mayLackCuts) this.gaps += 1;
+    if (heardUpTo !== null) this.gaps += 1;
     if (commit) xids.add(commit.xid);
     else this.#isReadTooOld = true;
     const { from, committedAt } = this.#owed ?? {
       from: commit?.position ?? this.#position + 1n,
       committedAt: commit?.committedAt ?? null,
     };
-    this.#owed = { reason, xids, from, committedAt, mayLackCuts: mayLackCuts || (this.#owed?.mayLackCuts ?? false) };
+    this.#owed = { reason, xids, from, committedAt, heardUpTo: this.#owed?.heardUpTo ?? heardUpTo };
   }
 
   /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
@@ -151,10 +151,10 @@ export class AccountStore {
   }
 
   /** From here on commits are kept as well as applied, so that the snapshot to come can be brought up to date. */
-  beginResync(unsettled: Iterable<Commit>): void {
+  beginResync(unsettled: Iterable<Commit>, now: EpochMs): void {
     this.#pending = this.#concerning(unsettled);
     this.#isReadTooOld = false;
-    this.#asked = this.#owed?.mayLackCuts ? this.flows.records() : [];
+    this.#asked = this.#owed?.heardUpTo == null ? [] : this.flows.records(now);
   }
 
   /** Whose rows the read that has begun must look up. */
@@ -173,11 +173,14 @@ export class AccountStore {
     fresh.replaceAll(read.rows);
     this.bringUpToDate(fresh, read.snapshot);
     const cause = this.#causeOfResync();
+    const heardUpTo = this.#owed?.heardUpTo ?? null;
     this.#owed = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
-    const cuts = this.#asked.filter(({ id }) => read.cutFlows.has(id)).map(unheardCut);
+    // A deleted account takes its flows along: no hand cut them, and they cannot be put back.
+    const asked = fresh.account ? this.#asked : [];
+    const cuts = asked.filter(({ id }) => read.cutFlows.has(id)).map(unheardCut);
     this.#asked = [];
-    this.#takeOver(fresh, cuts, cause, now);
+    this.#takeOver(fresh, heardUpTo === null ? cuts : [...cuts, { kind: 'gap', heardUpTo }], cause, now);
     return cuts;
   }
 

@@ -131,8 +131,9 @@ export class DriftAudit {
   async #audit(store: AccountStore): Promise<void> {
     const audit: Audit = { store, waiting: undefined };
     this.#current = audit;
-    this.#auditedAt.set(store, this.with_.clock.now());
-    store.beginResync(this.with_.unsettled());
+    const now = this.with_.clock.now();
+    this.#auditedAt.set(store, now);
+    store.beginResync(this.with_.unsettled(), now);
     try {
       const outcome = await this.#outcomeOf(audit);
       if (this.#current === audit) this.#end(audit, outcome);

@@ -71,8 +71,8 @@ function gatewayImpacts(
     if (before?.kind === 'gateway' && !after) onAll((impact) => impact.deletedTokens.add(before.id));
   }
   for (const cut of cuts) {
-    if (cut.kind === 'all') onAll((impact) => impact.cuts.push(cut));
-    else draftOf(impacts, cut.gatewayId).cuts.push(cut);
+    if (cut.kind === 'flow') draftOf(impacts, cut.gatewayId).cuts.push(cut);
+    else onAll((impact) => impact.cuts.push(cut));
   }
   return impacts;
 }

@@ -292,6 +292,14 @@ describe('what became of a flow that was taken back', () => {
     expect(await revocationOf(flow)).toMatchObject({ reason: 'cut-by-hand', decided: NOW - HOUR });
   });
 
+  it('D8a: a history that is gone twice, before that is written, is forgotten once', async () => {
+    let done = 0;
+    records.historyGone(null, () => (done += 1));
+    records.historyGone(null, () => (done += 1));
+    await records.flush();
+    expect([done, asked.filter((question) => question === 'forget-flow-history').length]).toEqual([2, 1]);
+  });
+
   it('a flow that nobody closed is never delivered', async () => {
     const flow = aFlow();
     void addAndWait(flow);

@@ -95,7 +95,7 @@ describe('D10: the event store', () => {
       await until(async () => {
         const { rows } = await database.query<{ pid: number }>(
           `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name LIKE $1 || '%' AND active
-           AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = $1 || '_again')`,
+           AND EXISTS (SELECT FROM pg_replication_slots WHERE slot_name LIKE $1 || '_again_%')`,
           [stream.slot],
         );
         return rows.length >= broken;

@@ -10,6 +10,7 @@ import type { ClientId, ConnectionId, FlowId, GatewayId, TokenId } from '../../s
 import type { AccountHandle } from '../../src/core/ports/account-stores.js';
 import type { Cut } from '../../src/core/ports/account-streams.js';
 import type { Position } from '../../src/core/model/position.js';
+import type { AccountSnapshot } from '../../src/core/ports/hydration-reader.js';
 import type { FlowClosing, FlowDelivery, FlowRecords, UnexpiredFlows } from '../../src/core/ports/flow-records.js';
 import type { Connects, StoredToken } from '../../src/core/ports/connects.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
@@ -370,10 +371,12 @@ export class ChannelHouse {
   released = 0;
   #upgrades = 0;
   #position = 100n;
+  /** The rows it began with. */
+  readonly #asRead: () => AccountSnapshot;
 
   constructor(rows: readonly AnyRow[] = anAccountInUse(), limits: Partial<ChannelLimits> = {}) {
     this.store = new AccountStore(ACCOUNT, this.streams, 100n, []);
-    this.store.hydrate({
+    this.#asRead = () => ({
       rows: new Map(
         rows.map(([table]) => [table, rows.filter((row) => row[0] === table).map(([, row]) => printRow(row))]),
       ),
@@ -382,6 +385,7 @@ export class ChannelHouse {
       upperBound: 0n,
       cutFlows: new Set(),
     });
+    this.store.hydrate(this.#asRead());
     this.tokens.stored.set(RELAY_TOKEN, aStoredRelayToken());
     this.services = {
       stores: { open: async () => this.#handle() },
@@ -419,6 +423,13 @@ export class ChannelHouse {
       changeCount: changes.length,
     };
     this.store.take(commit, this.clock.now());
+  }
+
+  /** The account was read again after a gap: no row differs. */
+  afterGap(heardUpTo: Position): void {
+    this.store.oweResync('gap', undefined, heardUpTo);
+    this.store.beginResync([], this.clock.now());
+    this.store.resync(this.#asRead(), this.clock.now());
   }
 
   /** The event loop turns: views are brought up to date. */

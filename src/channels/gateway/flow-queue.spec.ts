@@ -14,6 +14,7 @@ const flow: Flow = {
   shape,
   grant: { flowId, policyId, membershipId, tokenId, expiresAt, isUnlimited: false },
   record: null,
+  formerRecords: [],
 };
 const secrets: PairSecrets = {
   presharedKey: '',

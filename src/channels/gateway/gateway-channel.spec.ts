@@ -788,6 +788,48 @@ describe('a joining gateway (D22)', () => {
     expect(house.flowRecords.told).toEqual([GATEWAY]);
   });
 
+  it.each([
+    ['in the gap', 1n, true],
+    ['before the gap', 0n, false],
+  ])(
+    'CUT-1: that joined %s is told of the clients of rows that went in it, unheard: %s',
+    async (_when, behind, isTold) => {
+      const heardUpTo = 5_000n;
+      const { house, gateway } = await joining([], (h) => {
+        h.flowRecords.readUpTo = heardUpTo + behind;
+      });
+      gateway.socket.take();
+      house.flowRecords.unclean = [CLIENT];
+      house.afterGap(heardUpTo);
+      await settled();
+      expect(gateway.socket.events()).toEqual(isTold ? ['init'] : []);
+      expect(house.flowRecords.told).toEqual(isTold ? [GATEWAY] : []);
+    },
+  );
+
+  it('S1: truncated once more while it is read who must be told, reads again', async () => {
+    const { house, gateway } = await joining([], (h) => {
+      h.flowRecords.readUpTo = h.store.position + 1n; // the first, and not the second
+    });
+    gateway.socket.take();
+    house.commit(truncated('flows'));
+    await Promise.resolve(); // the reading has begun
+    house.flowRecords.unclean = [CLIENT];
+    house.commit(truncated('flows'));
+    await settled();
+    expect(gateway.socket.events()).toEqual(['init']);
+  });
+
+  it('is told nothing more when nobody may hold more', async () => {
+    const { house, gateway } = await joining([], (h) => {
+      h.flowRecords.readUpTo = h.store.position + 1_000n;
+    });
+    gateway.socket.take();
+    house.commit(truncated('flows'));
+    await settled();
+    expect(gateway.socket.events()).toEqual([]);
+  });
+
   it('D8a: what was read before commits went by unheard is read again', async () => {
     let read = (): void => undefined;
     const { house, gateway } = await joining([stored()], (h) => {

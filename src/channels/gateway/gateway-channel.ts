@@ -238,15 +238,17 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** Placeholders have no row: until it is proven that the gateway has read them, they are repeated at each of its joins. */
   #askWhetherTold(): void {
     const truncations = this.#truncations;
+    const gaps = this.#live?.handle.gaps();
     const onReceipt = (): void => {
-      if (this.#truncations === truncations) this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
+      if (this.#truncations === truncations && this.#live?.handle.gaps() === gaps)
+        this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
     };
     this.#receipts.pushed({ flowIds: [], cause: null, onReceipt });
   }
 
   /**
-   * The history may have been truncated before this gateway's rows were read, though it is heard of only now: it may hold
-   * their pairs, and is told of the clients.
+   * Rows may have gone before this gateway's were read, by a TRUNCATE that is heard of only now or by what was never heard:
+   * it may hold their pairs, and is told of the clients.
    */
   async #tellOfUnwritten(live: Live): Promise<void> {
     const { accountId, gatewayId } = this;
@@ -256,7 +258,9 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       await this.with_.flowRecords.flush();
       const unwritten = await this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId);
       this.#post(() => {
-        if (this.#live !== live || this.#truncations !== truncations) return; // truncated once more: another one reads
+        if (this.#live !== live) return;
+        if (this.#truncations !== truncations) void this.#tellOfUnwritten(live);
+        if (this.#truncations !== truncations || unwritten.length === 0) return;
         this.#pushInit(live, withSuspects({ served: live.held.served(), rejected: [], emptied: [] }, unwritten));
         this.#askWhetherTold();
       });
@@ -341,6 +345,10 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** An operator's hand: no search for another policy; the client may ask again (D8a). */
   #cut(live: Live, cut: Cut, step: AppliedStep): void {
     const { held } = live;
+    if (cut.kind === 'gap') {
+      if (live.readUpTo > cut.heardUpTo) void this.#tellOfUnwritten(live); // it joined in the gap
+      return;
+    }
     if (cut.kind === 'all') {
       for (const flow of held.all()) held.lose(flow, 'cut-by-hand', step);
       if (step.position <= live.readUpTo) void this.#tellOfUnwritten(live);
@@ -571,7 +579,7 @@ type TokenEnd = 'token-deleted' | 'token-expired';
  */
 function withCuts(stored: readonly StoredFlow[], cuts: readonly Cut[]): readonly StoredFlow[] {
   const isCut = (row: StoredFlow): boolean =>
-    cuts.some((cut) => cut.kind === 'all' || (!cut.wasClosed && cut.flowId === row.id));
+    cuts.some((cut) => cut.kind === 'all' || (cut.kind === 'flow' && !cut.wasClosed && cut.flowId === row.id));
   const known = new Set(stored.map((row) => row.id));
   const deleted = cuts.flatMap((cut) =>
     cut.kind === 'flow' && cut.deleted && !known.has(cut.flowId) ? cut.deleted : [],

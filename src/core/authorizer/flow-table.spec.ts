@@ -28,7 +28,7 @@ import {
   updated,
 } from '../../../test/support/builders.js';
 import type { Change } from '../changes/commit.js';
-import { shapeOf } from '../model/flow.js';
+import { type FlowRecord, shapeOf } from '../model/flow.js';
 import type { ClientId, FlowId, GroupId, MembershipId, PolicyId, ResourceId } from '../model/ids.js';
 import { AccountState } from './account-state.js';
 import { FlowTable, type Flow, type Grant } from './flow-table.js';
@@ -50,6 +50,7 @@ const aFlow = (of: Partial<Flow> = {}): Flow => ({
   shape: shapeOf(aResource()),
   grant: aGrant(),
   record: null,
+  formerRecords: [],
   ...of,
 });
 
@@ -86,15 +87,21 @@ describe('FlowTable', () => {
     expect([table.isRegistered(flow), table.isRegistered(next)]).toEqual([false, true]);
   });
 
-  it('knows which rows are in the database, of the present grants alone', () => {
-    expect(table.records()).toEqual([]);
-    const first = aFlowRecord({ id: flow.grant.flowId });
+  it('knows which rows are in the database, also of grants it has moved on from, until they expire', () => {
+    expect(table.records(MONDAY_9)).toEqual([]);
+    const [first, second, third] = ['first', 'second', 'third'].map((name, i) =>
+      aFlowRecord({ id: idOf<FlowId>(name), expiresAt: MONDAY_9 + i }),
+    ) as [FlowRecord, FlowRecord, FlowRecord];
+    table.regrant(flow, aGrant({ flowId: first.id }));
     table.recorded(flow, first);
-    expect([flow.record, table.records()]).toEqual([first, [first]]);
-    table.regrant(flow, aGrant({ flowId: idOf<FlowId>('next') }));
-    expect([flow.record, table.records()]).toEqual([null, []]);
-    table.recorded(flow, first); // came late
-    expect(table.records()).toEqual([]);
+    expect([flow.record, table.records(0)]).toEqual([first, [first]]);
+    table.regrant(flow, aGrant({ flowId: second.id }));
+    table.regrant(flow, aGrant({ flowId: third.id }));
+    expect(flow.record).toBeNull();
+    table.recorded(flow, second); // came late
+    table.recorded(flow, third);
+    expect([flow.record, table.records(0)]).toEqual([third, [first, second, third]]);
+    expect(table.records(MONDAY_9)).toEqual([second, third]);
   });
 
   describe('touchedBy', () => {

@@ -29,9 +29,11 @@ export interface Flow {
   readonly grant: Grant;
   /** The row of the current grant, once it is in the database; null until then. */
   readonly record: FlowRecord | null;
+  /** Rows of grants before it: a hand may have cut one of them, unheard, before it moved on. */
+  readonly formerRecords: readonly FlowRecord[];
 }
 
-type HeldFlow = { -readonly [K in keyof Flow]: Flow[K] };
+type HeldFlow = { -readonly [K in keyof Flow]: Flow[K] } & { formerRecords: FlowRecord[] };
 
 export class FlowTable {
   readonly #byPair = new Map<string, HeldFlow>();
@@ -49,8 +51,8 @@ export class FlowTable {
   }
 
   /** The pair must not be registered yet. */
-  register(flow: Omit<Flow, 'record'>, record: FlowRecord | null = null): Flow {
-    const held: HeldFlow = { ...flow, record };
+  register(flow: Omit<Flow, 'record' | 'formerRecords'>, record: FlowRecord | null = null): Flow {
+    const held: HeldFlow = { ...flow, record, formerRecords: [] };
     this.#byPair.set(pairKey(held.gatewayId, held.clientId, held.resourceId), held);
     this.#byGateway.add(held.gatewayId, held);
     this.#byClient.add(held.clientId, held);
@@ -62,19 +64,25 @@ export class FlowTable {
   /** Moves a registered flow to another reason or expiry. */
   regrant(flow: Flow, grant: Grant): void {
     this.#byPolicy.delete(flow.grant.policyId, flow);
+    if (flow.record) (flow as HeldFlow).formerRecords.push(flow.record);
     (flow as HeldFlow).grant = grant;
     (flow as HeldFlow).record = null;
     this.#byPolicy.add(grant.policyId, flow);
   }
 
-  /** The row of the flow's grant is in the database. Does nothing when the flow has moved on from that grant. */
+  /** The row of a grant of the flow is in the database. */
   recorded(flow: Flow, record: FlowRecord): void {
     if (flow.grant.flowId === record.id) (flow as HeldFlow).record = record;
+    else (flow as HeldFlow).formerRecords.push(record);
   }
 
-  /** Every row that stands for a registered flow and is in the database. */
-  records(): FlowRecord[] {
-    return [...this.#byPair.values()].flatMap(({ record }) => record ?? []);
+  /** Every row that stands or stood for a registered flow, is in the database, and does not leave it for its age. */
+  records(now: EpochMs): FlowRecord[] {
+    const rows = [...this.#byPair.values()].flatMap(({ record, formerRecords }) => [
+      ...formerRecords,
+      ...(record ? [record] : []),
+    ]);
+    return rows.filter(({ expiresAt }) => expiresAt > now);
   }
 
   /** Does nothing when the flow is not registered (any more). */

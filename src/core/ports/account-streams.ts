@@ -6,8 +6,11 @@ import type { AccountId, ClientId, FlowId, GatewayId, ResourceId, TokenId } from
 import type { Position } from '../model/position.js';
 import type { EpochMs } from '../model/time.js';
 
-/** An operator's hand on the flow history (D8a). */
-export type Cut = FlowCut | { readonly kind: 'all' };
+/**
+ * An operator's hand on the flow history (D8a): on one row; on all rows of the account; or, after a gap in the stream, perhaps
+ * on rows that nobody holds any more, in commits behind `heardUpTo`.
+ */
+export type Cut = FlowCut | { readonly kind: 'all' } | { readonly kind: 'gap'; readonly heardUpTo: Position };
 
 export interface FlowCut {
   readonly kind: 'flow';
