@@ -186,6 +186,14 @@ describe('AccountState', () => {
       expect(state.takeNewFaults()).toHaveLength(0);
     });
 
+    it('a condition that can never be met is named with its policy, which stays', () => {
+      state.takeNewFaults();
+      const policy = aPolicy({ conditions: [{ property: 'remote_ip', operator: 'is_in_cidr', values: ['nowhere'] }] });
+      state.apply([updated('policies', aPolicy(), policy)]);
+      expect(state.row('policies', POLICY)).toEqual(policy);
+      expect(state.takeNewFaults()).toEqual([expect.objectContaining({ table: 'policies', key: POLICY })]);
+    });
+
     it('a row that stays unreadable through an edit or a resync is not named again', () => {
       state.takeNewFaults();
       state.apply([rawChange('update', 'resources', spoiled, { ...spoiled, name: 'Renamed' })]);

@@ -29,7 +29,7 @@ import {
 } from '../../../test/support/builders.js';
 import type { Change } from '../changes/commit.js';
 import { type FlowRecord, shapeOf } from '../model/flow.js';
-import type { ClientId, FlowId, GroupId, MembershipId, PolicyId, ResourceId } from '../model/ids.js';
+import type { ClientId, FlowId, GatewayId, GroupId, MembershipId, PolicyId, ResourceId } from '../model/ids.js';
 import { AccountState } from './account-state.js';
 import { FlowTable, type Flow, type Grant } from './flow-table.js';
 
@@ -69,6 +69,16 @@ describe('FlowTable', () => {
     expect([...table.ofClient(CLIENT)]).toEqual([flow]);
     expect([...table.ofResource(RESOURCE)]).toEqual([flow]);
     expect(table.size).toBe(1);
+  });
+
+  it('tells pairs apart by each of their three parts', () => {
+    const others = [
+      { gatewayId: idOf<GatewayId>('other') },
+      { clientId: idOf<ClientId>('other') },
+      { resourceId: idOf<ResourceId>('other') },
+    ].map((of) => table.register(aFlow(of)));
+    for (const each of [flow, ...others]) expect(table.get(each.gatewayId, each.clientId, each.resourceId)).toBe(each);
+    expect(table.size).toBe(4);
   });
 
   it('forgets a removed flow everywhere, and removing it again does nothing', () => {
