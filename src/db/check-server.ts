@@ -38,6 +38,7 @@ async function readFacts(db: Queries, { prefix, slot }: Installation): Promise<S
       (SELECT count(*)::int FROM pg_stat_replication) AS senders,
       current_setting('max_wal_senders')::int AS max_senders,
       (SELECT setting::int FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS keep_size_mb,
+      (SELECT setting::int FROM pg_settings WHERE name = 'temp_file_limit') AS temp_file_limit_kb,
       current_user AS role,
       (SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user) AS may_replicate,
       has_database_privilege(current_database(), 'CREATE') AS may_create,

@@ -13,6 +13,7 @@ const FIT: ServerFacts = {
   senders: 9,
   max_senders: 10,
   keep_size_mb: 4096,
+  temp_file_limit_kb: -1,
   role: 'app',
   may_replicate: true,
   may_create: true,
@@ -43,6 +44,7 @@ describe('what is wrong with a server', () => {
     [{ role: 'odd "role"', may_replicate: false }, 'role-replication', 'ALTER ROLE "odd ""role""" REPLICATION;'],
     [{ may_create: false }, 'role-create', 'GRANT CREATE ON DATABASE "app" TO "app";'],
     [{ keep_size_mb: -1 }, 'wal-keep-size', `ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'`],
+    [{ temp_file_limit_kb: 1_048_576 }, 'temp-file-limit', 'ALTER ROLE "app" SET temp_file_limit = -1;'],
     [{ publications: 1 }, 'publication', 'portcullis migrate'],
     [{ not_full: ['flows'] }, 'replica-identity', 'ALTER TABLE "flows" REPLICA IDENTITY FULL;'],
   ])('%j is a fault with the statement that puts it right', (facts, code, fix) => {

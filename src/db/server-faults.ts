@@ -12,6 +12,7 @@ export interface ServerFault {
     | 'role-replication'
     | 'role-create'
     | 'wal-keep-size'
+    | 'temp-file-limit'
     | 'migrations'
     | 'publication'
     | 'replica-identity';
@@ -33,6 +34,8 @@ export interface ServerFacts {
   readonly senders: number;
   readonly max_senders: number;
   readonly keep_size_mb: number;
+  /** Of one session; -1: none. */
+  readonly temp_file_limit_kb: number;
   readonly role: string;
   readonly may_replicate: boolean;
   readonly may_create: boolean;
@@ -50,7 +53,7 @@ export interface Installation {
 
 /** Worst first within its kind. */
 export function faultsOf(facts: ServerFacts, { prefix, slot, mode }: Installation): readonly ServerFault[] {
-  const always = [...serverFaults(facts, mode), ...roleFaults(facts), ...diskFaults(facts, slot)];
+  const always = [...serverFaults(facts, mode), ...roleFaults(facts), ...diskFaults(facts, slot), ...tempFaults(facts)];
   // A standby has what its primary has: nothing can be made or altered there.
   return facts.in_recovery ? always : [...always, ...publicationFaults(facts, prefix), ...identityFaults(facts)];
 }
@@ -125,6 +128,21 @@ function diskFaults(facts: ServerFacts, slot: string): ServerFault[] {
       severity: 'warning',
       what: `max_slot_wal_keep_size is -1: while nobody reads the slot "${slot}" its WAL can fill the disk`,
       fix: `ALTER SYSTEM SET max_slot_wal_keep_size = '4GB'; SELECT pg_reload_conf();`,
+    },
+  ];
+}
+
+/** About as much as a transaction of ten million small rows takes when it is read again to be recorded. */
+const ENOUGH_TEMP_KB = 4 * 1024 * 1024;
+
+function tempFaults({ temp_file_limit_kb: limit, role }: ServerFacts): ServerFault[] {
+  if (limit < 0 || limit >= ENOUGH_TEMP_KB) return [];
+  return [
+    {
+      code: 'temp-file-limit',
+      severity: 'warning',
+      what: `temp_file_limit is ${Math.floor(limit / 1024)} MB: a transaction larger than that cannot be recorded, and holds back the log`,
+      fix: `ALTER ROLE ${quoted(role)} SET temp_file_limit = -1;`,
     },
   ];
 }

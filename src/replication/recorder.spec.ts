@@ -245,7 +245,7 @@ describe('ACK-1: Recorder', () => {
   });
 
   it('D10: reads again what broke off, and writes nothing of it twice', async () => {
-    const { recorder, changeLog, commitReader, clock, lingered } = aRecorder();
+    const { recorder, changeLog, commitReader, clock, log, lingered } = aRecorder();
     recorder.record(leftOut(20n, 4));
     await lingered();
     const { recordable } = commitOf(0n, 4);
@@ -265,6 +265,7 @@ describe('ACK-1: Recorder', () => {
     await settled();
     expect(changeLog.written.map(({ seq }) => seq)).toEqual([0, 1, 2, 3]);
     expect([recorder.recordedPosition(), recorder.backlogEntries()]).toEqual([20n, 0]);
+    expect(log.warn.mock.calls.map(([event]) => event)).toEqual(['recorder.read-again-failed']);
   });
 
   it('ACK-1: counts no row twice when a statement of an earlier reading hung until the next one wrote the same', async () => {

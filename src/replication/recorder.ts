@@ -144,7 +144,10 @@ export class Recorder {
         if (generation === this.#generation) advance();
       } catch (error) {
         if (generation !== this.#generation || this.#isStopped) continue;
-        this.#report(error);
+        this.#report(
+          this.#queue[0]?.assembled.isLeftOut ? 'recorder.read-again-failed' : 'recorder.append-failed',
+          error,
+        );
         this.with_.appendFailed?.(error);
         await this.#backOff.wait();
       }
@@ -229,10 +232,10 @@ export class Recorder {
     this.with_.metrics.changeLogBacklog(this.#backlogEntries);
   }
 
-  #report(error: unknown): void {
+  #report(event: string, error: unknown): void {
     const fields = { error, entries: this.#backlogEntries, bytes: this.#backlogBytes };
-    if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error('recorder.append-failed', fields);
-    else this.with_.log.warn('recorder.append-failed', fields);
+    if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error(event, fields);
+    else this.with_.log.warn(event, fields);
   }
 }
 
