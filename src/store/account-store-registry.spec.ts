@@ -470,6 +470,30 @@ describe('a resync (D14)', () => {
       expect(await cutsAfter()).toMatchObject([{ flowId: 'cut', resourceId: flow.resourceId }, { kind: 'gap' }]);
     });
 
+    describe('of a row that the flow has moved on from', () => {
+      beforeEach(() => {
+        const flow = hold(handle, recordOf('former'));
+        handle.flows.regrant(flow, { ...flow.grant, flowId: 'next' as FlowId });
+        const closed = { revoked_at: 'now', revoked_reason: 'moved', revoked_position: '0/0' };
+        test.db.run((tx) => tx.set('flows', { account_id: ACCOUNT, id: 'former', revoked_at: null }));
+        test.db.run((tx) => tx.set('flows', { account_id: ACCOUNT, id: 'former', ...closed }));
+      });
+
+      it('needs nothing once our closing is heard: what a hand did before was heard before', () => {
+        expect(handle.flows.records(0)).toHaveLength(1);
+        test.streamAll();
+        expect(handle.flows.records(0)).toEqual([]);
+      });
+
+      it('needs it until it is looked up when the closing is heard behind a gap', async () => {
+        test.registry.resyncAll('slot lost', 'commits');
+        test.streamAll();
+        expect(handle.flows.records(0)).toHaveLength(1);
+        await test.answerReads();
+        expect(handle.flows.records(0)).toEqual([]);
+      });
+    });
+
     it('takes no flow for cut that went with its account', async () => {
       hold(handle, recordOf('gone'));
       test.db.run((tx) => tx.remove('accounts', { id: ACCOUNT }));

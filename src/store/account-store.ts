@@ -17,7 +17,7 @@ import { FlowTable } from '../core/authorizer/flow-table.js';
 import { NO_DELTA, type StateDelta } from '../core/authorizer/state-delta.js';
 import { changesOf, mustResync, type Change, type Commit } from '../core/changes/commit.js';
 import { UnreadableRowError } from '../core/changes/parse-row.js';
-import { cutsIn } from '../core/changes/flow-cuts.js';
+import { closingsIn, cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
 import type { FlowRecord } from '../core/model/flow.js';
 import type { AccountId, FlowId } from '../core/model/ids.js';
@@ -103,6 +103,8 @@ export class AccountStore {
     const changes = changesOf(commit, this.accountId);
     const delta = isShown ? undefined : this.#applyOrOwe(changes, commit);
     this.#position = commit.position;
+    // Behind a gap the hand's commit may be one of those that went by.
+    if (this.#owed?.heardUpTo == null) for (const flowId of closingsIn(changes)) this.flows.closed(flowId);
     this.#publish(delta, cutsIn(changes, now), commit, now);
   }
 
@@ -179,6 +181,7 @@ export class AccountStore {
     // A deleted account takes its flows along: no hand cut them, and they cannot be put back.
     const asked = fresh.account ? this.#asked : [];
     const cuts = asked.filter(({ id }) => read.cutFlows.has(id)).map(unheardCut);
+    for (const { id } of asked) this.flows.closed(id); // looked up, if it was a former one
     this.#asked = [];
     this.#takeOver(fresh, heardUpTo === null ? cuts : [...cuts, { kind: 'gap', heardUpTo }], cause, now);
     return cuts;

@@ -112,6 +112,13 @@ describe('FlowTable', () => {
     table.recorded(flow, third);
     expect([flow.record, table.records(0)]).toEqual([third, [first, second, third]]);
     expect(table.records(MONDAY_9)).toEqual([second, third]);
+    table.closed(second.id);
+    table.closed(third.id); // nothing: it is the present one
+    expect(table.records(0)).toEqual([first, third]);
+    table.remove(flow);
+    table.closed(first.id);
+    table.recorded(flow, second);
+    expect(table.records(0)).toEqual([]);
   });
 
   describe('touchedBy', () => {

@@ -29,7 +29,7 @@ export interface Flow {
   readonly grant: Grant;
   /** The row of the current grant, once it is in the database; null until then. */
   readonly record: FlowRecord | null;
-  /** Rows of grants before it: a hand may have cut one of them, unheard, before it moved on. */
+  /** Rows of grants before it that are not known to be closed: a hand may have cut one, unheard, before it moved on. */
   readonly formerRecords: readonly FlowRecord[];
 }
 
@@ -41,6 +41,7 @@ export class FlowTable {
   readonly #byClient = new MultiMap<ClientId, Flow>();
   readonly #byResource = new MultiMap<ResourceId, Flow>();
   readonly #byPolicy = new MultiMap<PolicyId, Flow>();
+  readonly #byFormerRecord = new Map<FlowId, HeldFlow>();
 
   get size(): number {
     return this.#byPair.size;
@@ -64,7 +65,7 @@ export class FlowTable {
   /** Moves a registered flow to another reason or expiry. */
   regrant(flow: Flow, grant: Grant): void {
     this.#byPolicy.delete(flow.grant.policyId, flow);
-    if (flow.record) (flow as HeldFlow).formerRecords.push(flow.record);
+    if (flow.record) this.#isFormer(flow as HeldFlow, flow.record);
     (flow as HeldFlow).grant = grant;
     (flow as HeldFlow).record = null;
     this.#byPolicy.add(grant.policyId, flow);
@@ -73,7 +74,21 @@ export class FlowTable {
   /** The row of a grant of the flow is in the database. */
   recorded(flow: Flow, record: FlowRecord): void {
     if (flow.grant.flowId === record.id) (flow as HeldFlow).record = record;
-    else (flow as HeldFlow).formerRecords.push(record);
+    else this.#isFormer(flow as HeldFlow, record);
+  }
+
+  /** The stream has brought our closing of this row: whatever a hand did to it before was brought before. */
+  closed(flowId: FlowId): void {
+    const flow = this.#byFormerRecord.get(flowId);
+    if (!flow) return;
+    this.#byFormerRecord.delete(flowId);
+    flow.formerRecords = flow.formerRecords.filter(({ id }) => id !== flowId);
+  }
+
+  #isFormer(flow: HeldFlow, record: FlowRecord): void {
+    if (!this.isRegistered(flow)) return;
+    flow.formerRecords.push(record);
+    this.#byFormerRecord.set(record.id, flow);
   }
 
   /** Every row that stands or stood for a registered flow, is in the database, and does not leave it for its age. */
@@ -94,6 +109,7 @@ export class FlowTable {
     this.#byClient.delete(flow.clientId, flow);
     this.#byResource.delete(flow.resourceId, flow);
     this.#byPolicy.delete(flow.grant.policyId, flow);
+    for (const { id } of flow.formerRecords) this.#byFormerRecord.delete(id);
   }
 
   ofGateway(gatewayId: GatewayId): ReadonlySet<Flow> {

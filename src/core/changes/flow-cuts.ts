@@ -34,6 +34,15 @@ export function cutsIn(changes: readonly Change[], now: EpochMs): Cut[] {
   return cuts;
 }
 
+/** Rows that we have closed ourselves. */
+export function closingsIn(changes: readonly Change[]): FlowId[] {
+  return changes.flatMap((change) =>
+    change.kind === 'update' && change.table === 'flows' && change.new?.['revoked_position'] != null
+      ? [change.new['id'] as FlowId]
+      : [],
+  );
+}
+
 /** A deleted account takes its flows along: no hand cut them, and they cannot be put back. */
 function takesAccount(change: Change): boolean {
   return change.kind === 'delete' && change.table === 'accounts';
