@@ -32,8 +32,8 @@ export interface CommitReaderOptions {
 
 /** Each transaction is past them with its first row: all of it is given out in parts. */
 const NOTHING_IS_HELD = { maxChanges: 0, maxBytes: 0 };
-/** The server sends nothing before it has decoded all of the commit, which may take minutes. */
-const SILENCE_LIMIT_MS = 600_000;
+/** The server sends nothing before it has decoded all of the commit, which may take long; a line that is dead the system finds. */
+const SILENCE_LIMIT_MS = 3_600_000;
 
 /**
  * With a temporary copy of our slot, which stands where the slot stands and ends with its connection. The stream goes on
@@ -56,6 +56,7 @@ export class SlotCommitReader implements CommitReader {
     aborted.addEventListener('abort', abort);
     try {
       await connection.connect();
+      await connection.noticeWhenUnwanted();
       const copy = await connection.copySlot(slot);
       const decoder = new PgoutputDecoder();
       const assembler = new TransactionAssembler(NOTHING_IS_HELD, this.xids, IGNORED, (part) => {
@@ -79,6 +80,7 @@ class Parts {
   #waiting = 0;
   #taken: Promise<void> = Promise.resolve();
   #isFound = false;
+  #isOver = false;
   #cancelSilence: () => void = () => undefined;
 
   constructor(
@@ -91,7 +93,7 @@ class Parts {
   }
 
   heard(): void {
-    if (this.#waiting > 0) return;
+    if (this.#waiting > 0 || this.#isOver) return;
     this.#cancelSilence();
     this.#cancelSilence = this.clock.after(SILENCE_LIMIT_MS, () => {
       this.connection.destroy(new Error(`the server has been silent for ${SILENCE_LIMIT_MS} ms`));
@@ -99,6 +101,7 @@ class Parts {
   }
 
   end(): void {
+    this.#isOver = true;
     this.#cancelSilence();
   }
 

@@ -34,6 +34,13 @@ export class PollingConnection extends PinnedConnection {
     return parsePosition(row?.['flushed'] ?? '') ?? 0n;
   }
 
+  /** The server ends a long statement when we are gone, where its system can tell. */
+  async noticeWhenUnwanted(): Promise<void> {
+    await this.ask(`SET client_connection_check_interval = '10s'`).catch((error: unknown) => {
+      if (this.failure) throw error;
+    });
+  }
+
   /**
    * A slot that stands where this one stands, also while another connection reads that. It ends with this connection, and
    * has a name of its own: a connection that was lost may be held by the server for a while.

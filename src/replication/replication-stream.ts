@@ -3,7 +3,7 @@ import { formatPosition } from '../core/model/position.js';
 import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
 import type { ChangeLog } from '../core/ports/change-log.js';
-import type { CommitSink } from '../core/ports/commit-sink.js';
+import type { CommitSink, LastHeard } from '../core/ports/commit-sink.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { SlotStatus } from '../core/ports/slot-status.js';
@@ -89,6 +89,8 @@ export class ReplicationStream {
   #backend: Backend | undefined;
   #former: Backend | undefined;
   #publications: PublicationIdentity | undefined;
+  /** When the publications were last seen to be right. */
+  #rightUpTo: LastHeard | undefined;
   /** Why the slot that is there must not be used again. */
   #replaceSlot: SlotMade | undefined;
   #malformed = { count: 0, at: 0n as Position };
@@ -242,12 +244,17 @@ export class ReplicationStream {
     if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
     this.#replaceSlot = undefined;
     this.#publications = { identity, readAt };
+    // While a publication was wrong the stream went on without what it left out.
+    const isOfPublications = outcome !== 'unchanged' || prepared.madeBecause === 'publication-replaced';
+    const heard = isOfPublications ? this.#rightUpTo : undefined;
     const received = acknowledger.receivedPosition();
     const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
-    if (prepared.madeBecause !== undefined) sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits');
+    if (prepared.madeBecause !== undefined)
+      sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits', heard);
     else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile', 'commits');
-    else if (outcome !== 'unchanged') sink.resyncAll('publications were altered', 'commits');
+    else if (outcome !== 'unchanged') sink.resyncAll('publications were altered', 'commits', heard);
+    this.#rightUpTo = { upTo: prepared.confirmed, at: readAt };
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
   }
 

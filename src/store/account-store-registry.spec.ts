@@ -443,7 +443,7 @@ describe('a resync (D14)', () => {
       expect(cuts).toMatchObject([
         { kind: 'flow', flowId: 'closed', wasClosed: false },
         { kind: 'flow', flowId: 'deleted', wasClosed: false },
-        { kind: 'gap', heardUpTo: before },
+        { kind: 'gap', heard: { upTo: before, at: expect.any(Number) } },
       ]);
       expect(test.putBack.map(([record, { isConnected }]) => [record.id, isConnected])).toEqual([
         ['closed', true],
@@ -492,6 +492,30 @@ describe('a resync (D14)', () => {
         await test.answerReads();
         expect(handle.flows.records(0)).toEqual([]);
       });
+    });
+
+    it('judges by what was heard before the first of several gaps, also when another branch of history began in between', async () => {
+      hold(handle, recordOf('kept'));
+      test.db.run(row('kept'));
+      while (test.db.nextCommit());
+      test.registry.passed(test.db.end);
+      const heard = { upTo: test.db.end, at: test.clock.now() };
+      test.registry.resyncAll('slot lost', 'commits');
+      test.clock.advance(5);
+      test.registry.passed(test.db.end + 10n);
+      test.registry.resyncAll('failover', 'branch');
+      test.registry.resyncAll('slot made', 'commits');
+      await test.answerReads(); // of a read that is too old
+      test.clock.advance(10);
+      await test.answerReads();
+      expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([{ kind: 'gap', heard }]);
+    });
+
+    it('goes back to where whoever knows better says that the gap began', async () => {
+      const heard = { upTo: 7n, at: 3 };
+      test.registry.resyncAll('publications were altered', 'commits', heard);
+      await test.answerReads();
+      expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([{ kind: 'gap', heard }]);
     });
 
     it('takes no flow for cut that went with its account', async () => {

@@ -12,7 +12,7 @@ import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
 import type { AccountHandle, AccountStores } from '../core/ports/account-stores.js';
 import type { AccountStreams, Cause, Cut } from '../core/ports/account-streams.js';
-import type { CommitSink, Lost } from '../core/ports/commit-sink.js';
+import type { CommitSink, LastHeard, Lost } from '../core/ports/commit-sink.js';
 import { CONNECT_MESSAGE } from '../core/ports/connects.js';
 import type { FlowRecords } from '../core/ports/flow-records.js';
 import type { Freshness } from '../core/ports/freshness.js';
@@ -78,6 +78,8 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   readonly #tokens: TokenWatches;
   readonly #audit: DriftAudit;
   #accepted: Position = 0n;
+  /** Also of a branch of history that was left: gateways that joined on it are judged by it. */
+  #heard: LastHeard = { upTo: 0n, at: 0 };
   #cancelSettle: (() => void) | undefined;
   #isClosed = false;
 
@@ -130,23 +132,23 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
 
   passed(position: Position): void {
     if (position > this.#accepted) this.#accepted = position;
+    this.#heard = { upTo: this.#accepted, at: this.with_.clock.now() };
     for (const { store } of this.#slots.values()) if (store.isLive) store.passed(position);
     this.#audit.passed(position);
   }
 
-  resyncAll(reason: string, lost: Lost): void {
+  resyncAll(reason: string, lost: Lost, heard = this.#heard): void {
     this.with_.log.warn('store.resync-owed', { reason, accounts: this.#slots.size });
-    const heardUpTo = lost === 'nothing' ? null : this.#accepted;
     if (lost === 'branch') {
       this.#ring.clear();
       this.#accepted = 0n;
     }
     // Of the rows that were deleted unheard nobody knows: gateways that are away are told at their next join (D8a).
-    if (heardUpTo !== null) this.with_.flowRecords.historyGone(null, () => undefined);
+    if (lost !== 'nothing') this.with_.flowRecords.historyGone(null, () => undefined);
     this.#tokens.doubtAll();
     for (const slot of this.#slots.values()) {
       if (lost === 'branch') slot.store.forgetHistory();
-      slot.store.oweResync(reason, undefined, heardUpTo);
+      slot.store.oweResync(reason, undefined, lost === 'nothing' ? null : heard);
       slot.reconciling = true;
       if (slot.store.isLive) this.#startResync(slot);
     }

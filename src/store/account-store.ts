@@ -24,6 +24,7 @@ import type { AccountId, FlowId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
 import type { EpochMs } from '../core/model/time.js';
 import type { AccountStreams, Cause, Cut, FlowCut } from '../core/ports/account-streams.js';
+import type { LastHeard } from '../core/ports/commit-sink.js';
 import { contains, type AccountSnapshot, type XidSnapshot } from '../core/ports/hydration-reader.js';
 import { flowImpacts, stepImpacts } from './step-impacts.js';
 
@@ -41,8 +42,8 @@ interface OwedResync {
   readonly from: Position;
   /** Of the commit that first owed it; null when none is known. */
   readonly committedAt: EpochMs | null;
-  /** Commits behind it may have gone by unheard: rows tell of themselves, but cuts must be looked for. Null: none has. */
-  readonly heardUpTo: Position | null;
+  /** Commits after it may have gone by unheard: rows tell of themselves, but cuts must be looked for. Null: none has. */
+  readonly heard: LastHeard | null;
 }
 
 export class AccountStore {
@@ -104,7 +105,7 @@ export class AccountStore {
     const delta = isShown ? undefined : this.#applyOrOwe(changes, commit);
     this.#position = commit.position;
     // Behind a gap the hand's commit may be one of those that went by.
-    if (this.#owed?.heardUpTo == null) for (const flowId of closingsIn(changes)) this.flows.closed(flowId);
+    if (this.#owed?.heard == null) for (const flowId of closingsIn(changes)) this.flows.closed(flowId);
     this.#publish(delta, cutsIn(changes, now), commit, now);
   }
 
@@ -130,25 +131,26 @@ export class AccountStore {
 
   /**
    * @param commit the one that was not applied; undefined when any may be missing: then only a read begun later pays
-   * @param heardUpTo commits behind it have gone by unheard, and the cuts they made with them; null: none has
+   * @param heard commits after it have gone by unheard, and the cuts they made with them; null: none has
    */
-  oweResync(reason: string, commit?: Commit, heardUpTo: Position | null = null): void {
+  oweResync(reason: string, commit?: Commit, heard: LastHeard | null = null): void {
     const xids = new Set(this.#owed?.xids);
-    if (heardUpTo !== null) this.gaps += 1;
+    if (heard !== null) this.gaps += 1;
     if (commit) xids.add(commit.xid);
     else this.#isReadTooOld = true;
     const { from, committedAt } = this.#owed ?? {
       from: commit?.position ?? this.#position + 1n,
       committedAt: commit?.committedAt ?? null,
     };
-    this.#owed = { reason, xids, from, committedAt, heardUpTo: this.#owed?.heardUpTo ?? heardUpTo };
+    this.#owed = { reason, xids, from, committedAt, heard: this.#owed?.heard ?? heard };
   }
 
   /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
   forgetHistory(): void {
     this.#fence = undefined;
     if (this.#pending) this.#pending = [];
-    this.#owed = undefined;
+    // What an earlier gap hid is still to be looked for.
+    this.#owed &&= { ...this.#owed, xids: new Set(), from: 1n, committedAt: null };
     this.#position = 0n;
   }
 
@@ -156,7 +158,7 @@ export class AccountStore {
   beginResync(unsettled: Iterable<Commit>, now: EpochMs): void {
     this.#pending = this.#concerning(unsettled);
     this.#isReadTooOld = false;
-    this.#asked = this.#owed?.heardUpTo == null ? [] : this.flows.records(now);
+    this.#asked = this.#owed?.heard == null ? [] : this.flows.records(now);
   }
 
   /** Whose rows the read that has begun must look up. */
@@ -175,7 +177,7 @@ export class AccountStore {
     fresh.replaceAll(read.rows);
     this.bringUpToDate(fresh, read.snapshot);
     const cause = this.#causeOfResync();
-    const heardUpTo = this.#owed?.heardUpTo ?? null;
+    const heard = this.#owed?.heard ?? null;
     this.#owed = undefined;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
     // A deleted account takes its flows along: no hand cut them, and they cannot be put back.
@@ -183,7 +185,7 @@ export class AccountStore {
     const cuts = asked.filter(({ id }) => read.cutFlows.has(id)).map(unheardCut);
     for (const { id } of asked) this.flows.closed(id); // looked up, if it was a former one
     this.#asked = [];
-    this.#takeOver(fresh, heardUpTo === null ? cuts : [...cuts, { kind: 'gap', heardUpTo }], cause, now);
+    this.#takeOver(fresh, heard === null ? cuts : [...cuts, { kind: 'gap', heard }], cause, now);
     return cuts;
   }
 

@@ -250,6 +250,22 @@ describe('a slot', () => {
     await second.caughtUp();
     expect(groupNames(second)).toEqual(['after']);
   });
+
+  it('CUT-1: what an altered publication left out began when it was last right, not when that was noticed', async () => {
+    const stream = await started();
+    await insertGroup('heard');
+    await stream.caughtUp();
+    await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
+    await insertGroup('left out');
+    await database.sql(`UPDATE policies SET description = 'heard'`);
+    await until(() => stream.rowCommits().length === 2, 'the stream to go on');
+    await database.query('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1', [
+      stream.slot,
+    ]);
+    await until(() => stream.sink.resyncs.includes('publications were altered'), 'the alteration to be noticed');
+    const last = stream.sink.heard.at(-1);
+    expect(last?.upTo).toBeLessThan(stream.rowCommits()[0]?.position ?? 0n);
+  });
 });
 
 describe('on servers of its own', () => {

@@ -10,6 +10,7 @@ import type { ClientId, ConnectionId, FlowId, GatewayId, TokenId } from '../../s
 import type { AccountHandle } from '../../src/core/ports/account-stores.js';
 import type { Cut } from '../../src/core/ports/account-streams.js';
 import type { Position } from '../../src/core/model/position.js';
+import type { LastHeard } from '../../src/core/ports/commit-sink.js';
 import type { AccountSnapshot } from '../../src/core/ports/hydration-reader.js';
 import type { FlowClosing, FlowDelivery, FlowRecords, UnexpiredFlows } from '../../src/core/ports/flow-records.js';
 import type { Connects, StoredToken } from '../../src/core/ports/connects.js';
@@ -426,8 +427,8 @@ export class ChannelHouse {
   }
 
   /** The account was read again after a gap: no row differs. */
-  afterGap(heardUpTo: Position): void {
-    this.store.oweResync('gap', undefined, heardUpTo);
+  afterGap(heard: LastHeard): void {
+    this.store.oweResync('gap', undefined, heard);
     this.store.beginResync([], this.clock.now());
     this.store.resync(this.#asRead(), this.clock.now());
   }

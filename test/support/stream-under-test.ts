@@ -4,7 +4,7 @@ import type { Change, Commit, RowChange } from '../../src/core/changes/commit.js
 import type { AccountId } from '../../src/core/model/ids.js';
 import type { Position } from '../../src/core/model/position.js';
 import type { ChangeLog, ChangeLogEntry } from '../../src/core/ports/change-log.js';
-import type { CommitSink } from '../../src/core/ports/commit-sink.js';
+import type { CommitSink, LastHeard, Lost } from '../../src/core/ports/commit-sink.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
 import type { Clock } from '../../src/core/support/clock.js';
 import type { LogFields, Logger } from '../../src/core/support/logger.js';
@@ -26,6 +26,8 @@ const TEST_SLOT_PREFIX = 'stream_';
 export class RecordingSink implements CommitSink {
   readonly commits: Commit[] = [];
   readonly resyncs: string[] = [];
+  /** What was said with each of them about what had been heard. */
+  readonly heard: (LastHeard | undefined)[] = [];
   /** Both kinds as they came: a commit's position, or why all were read again. */
   readonly calls: (Position | string)[] = [];
   passedPosition: Position = 0n;
@@ -45,8 +47,9 @@ export class RecordingSink implements CommitSink {
     this.passedPosition = position;
   }
 
-  resyncAll(reason: string): void {
+  resyncAll(reason: string, _lost: Lost, heard?: LastHeard): void {
     this.resyncs.push(reason);
+    this.heard.push(heard);
     this.calls.push(reason);
   }
 

@@ -789,23 +789,21 @@ describe('a joining gateway (D22)', () => {
   });
 
   it.each([
-    ['in the gap', 1n, true],
-    ['before the gap', 0n, false],
-  ])(
-    'CUT-1: that joined %s is told of the clients of rows that went in it, unheard: %s',
-    async (_when, behind, isTold) => {
-      const heardUpTo = 5_000n;
-      const { house, gateway } = await joining([], (h) => {
-        h.flowRecords.readUpTo = heardUpTo + behind;
-      });
-      gateway.socket.take();
-      house.flowRecords.unclean = [CLIENT];
-      house.afterGap(heardUpTo);
-      await settled();
-      expect(gateway.socket.events()).toEqual(isTold ? ['init'] : []);
-      expect(house.flowRecords.told).toEqual(isTold ? [GATEWAY] : []);
-    },
-  );
+    ['behind what was heard', 1n, 0, true],
+    ['after that was heard, on a branch of lower positions', -1n, -1, true],
+    ['before', 0n, 0, false],
+  ])('CUT-1: that joined %s is told of the clients of rows that went unheard', async (_when, behind, late, isTold) => {
+    const upTo = 5_000n;
+    const { house, gateway } = await joining([], (h) => {
+      h.flowRecords.readUpTo = upTo + behind;
+    });
+    gateway.socket.take();
+    house.flowRecords.unclean = [CLIENT];
+    house.afterGap({ upTo, at: house.clock.now() + late });
+    await settled();
+    expect(gateway.socket.events()).toEqual(isTold ? ['init'] : []);
+    expect(house.flowRecords.told).toEqual(isTold ? [GATEWAY] : []);
+  });
 
   it('S1: truncated once more while it is read who must be told, reads again', async () => {
     const { house, gateway } = await joining([], (h) => {

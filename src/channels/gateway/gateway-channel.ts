@@ -8,6 +8,7 @@
 import type { AccountId, ClientId, ConnectionId, GatewayId, ResourceId } from '../../core/model/ids.js';
 import type { StoredFlow } from '../../core/model/flow.js';
 import type { Position } from '../../core/model/position.js';
+import type { EpochMs } from '../../core/model/time.js';
 import { pairSecrets } from '../../core/derivations/pair-secrets.js';
 import type { AccountHandle } from '../../core/ports/account-stores.js';
 import type { AppliedStep, Cut, GatewayImpact, GatewaySubscriber } from '../../core/ports/account-streams.js';
@@ -53,6 +54,8 @@ interface Live {
   readonly relays: PeerRelays;
   /** No commit that ends behind it took anything from the rows of flows that were read. */
   readonly readUpTo: Position;
+  /** When that reading began. */
+  readonly readAt: EpochMs;
 }
 
 export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
@@ -170,15 +173,25 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   /** What is queued is written first, so that the one query on flows shows everything. */
   async #readFlows(handle: AccountHandle): Promise<void> {
     const { accountId, gatewayId } = this;
-    const began = { gaps: handle.gaps(), truncations: this.#truncations };
+    const asOf = this.#asOf(handle);
+    const readAt = this.with_.clock.now();
     await this.with_.flowRecords.flush();
     const [{ rows, upperBound }, unwritten] = await Promise.all([
-      this.with_.flowRecords.unexpired(accountId, gatewayId, this.with_.clock.now()),
+      this.with_.flowRecords.unexpired(accountId, gatewayId, readAt),
       this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId),
     ]);
     this.#post(() => {
-      this.#start(handle, { ...began, rows, upperBound, unwritten });
+      this.#start(handle, { rows, upperBound, unwritten, readAt, asOf });
     });
+  }
+
+  #asOf(handle: AccountHandle): AsOf {
+    return { gaps: handle.gaps(), truncations: this.#truncations };
+  }
+
+  /** False: what was read then may lack what has to be told. */
+  #isStill(handle: AccountHandle, { gaps, truncations }: AsOf): boolean {
+    return handle.gaps() === gaps && this.#truncations === truncations;
   }
 
   #joinFailed(error: unknown): void {
@@ -188,7 +201,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     this.socket.close(1012, 'join-failed');
   }
 
-  #start(handle: AccountHandle, { rows, upperBound, unwritten, gaps, truncations }: History): void {
+  #start(handle: AccountHandle, { rows, upperBound, unwritten, readAt, asOf }: History): void {
     const { state } = handle;
     const { accountId, gatewayId } = this;
     const token = state.row('tokens', this.peer.tokenId);
@@ -207,7 +220,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     }
     // An older one that went live while we read: what it was granted since is not in what we read.
     twin?.evict();
-    if (twin || this.#truncations !== truncations || handle.gaps() !== gaps) {
+    if (twin || !this.#isStill(handle, asOf)) {
       this.#readFlows(handle).catch((error: unknown) => {
         this.#joinFailed(error);
       });
@@ -217,12 +230,12 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const held = new HeldFlows(this.peer, handle, this.socket, this.#receipts, this.with_, (task) => {
       this.#post(task);
     });
-    this.#live = { handle, held, relays: this.#relays(), readUpTo: upperBound };
+    this.#live = { handle, held, relays: this.#relays(), readUpTo: upperBound, readAt };
     const cause = { position: handle.position(), committedAt: null };
     const restored = withSuspects(held.restore(withCuts(rows, this.#cutsMeanwhile), cause), unwritten);
     this.#pushInit(this.#live, restored);
     if (this.#isClosed) return; // its `init` was more than the socket could take
-    if (unwritten.length > 0) this.#askWhetherTold();
+    if (unwritten.length > 0) this.#askWhetherTold(this.#live, asOf);
     this.#askAgain(handle, restored);
     this.#tokenEnd.set(token.expiresAt);
     this.#undo.push(this.with_.presence.enterGateway(this));
@@ -236,12 +249,9 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   }
 
   /** Placeholders have no row: until it is proven that the gateway has read them, they are repeated at each of its joins. */
-  #askWhetherTold(): void {
-    const truncations = this.#truncations;
-    const gaps = this.#live?.handle.gaps();
+  #askWhetherTold({ handle }: Live, asOf: AsOf): void {
     const onReceipt = (): void => {
-      if (this.#truncations === truncations && this.#live?.handle.gaps() === gaps)
-        this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
+      if (this.#isStill(handle, asOf)) this.with_.flowRecords.uncleanEpochsTold(this.accountId, this.gatewayId);
     };
     this.#receipts.pushed({ flowIds: [], cause: null, onReceipt });
   }
@@ -254,15 +264,17 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     const { accountId, gatewayId } = this;
     try {
       await Promise.resolve(); // that they count as unwritten is queued in this very step
-      const truncations = this.#truncations;
+      const asOf = this.#asOf(live.handle);
       await this.with_.flowRecords.flush();
       const unwritten = await this.with_.flowRecords.clientsOfUncleanEpochs(accountId, gatewayId);
       this.#post(() => {
         if (this.#live !== live) return;
-        if (this.#truncations !== truncations) void this.#tellOfUnwritten(live);
-        if (this.#truncations !== truncations || unwritten.length === 0) return;
-        this.#pushInit(live, withSuspects({ served: live.held.served(), rejected: [], emptied: [] }, unwritten));
-        this.#askWhetherTold();
+        if (!this.#isStill(live.handle, asOf)) {
+          void this.#tellOfUnwritten(live);
+        } else if (unwritten.length > 0) {
+          this.#pushInit(live, withSuspects({ served: live.held.served(), rejected: [], emptied: [] }, unwritten));
+          this.#askWhetherTold(live, asOf);
+        }
       });
     } catch (error) {
       this.#joinFailed(error);
@@ -346,7 +358,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
   #cut(live: Live, cut: Cut, step: AppliedStep): void {
     const { held } = live;
     if (cut.kind === 'gap') {
-      if (live.readUpTo > cut.heardUpTo) void this.#tellOfUnwritten(live); // it joined in the gap
+      if (live.readUpTo > cut.heard.upTo || live.readAt > cut.heard.at) void this.#tellOfUnwritten(live); // it joined in the gap
       return;
     }
     if (cut.kind === 'all') {
@@ -566,7 +578,12 @@ interface History {
   readonly upperBound: Position;
   /** Clients that may hold pairs of which no row was written (D22). */
   readonly unwritten: readonly ClientId[];
-  /** How often commits had gone by unheard, and the history been truncated, when the read began. */
+  readonly readAt: EpochMs;
+  readonly asOf: AsOf;
+}
+
+/** How often commits had gone by unheard, and the history been truncated, when a read began. */
+interface AsOf {
   readonly gaps: number;
   readonly truncations: number;
 }

@@ -34,10 +34,13 @@ export function cutsIn(changes: readonly Change[], now: EpochMs): Cut[] {
   return cuts;
 }
 
-/** Rows that we have closed ourselves. */
+/** Rows that we have closed ourselves, and no hand before us. */
 export function closingsIn(changes: readonly Change[]): FlowId[] {
   return changes.flatMap((change) =>
-    change.kind === 'update' && change.table === 'flows' && change.new?.['revoked_position'] != null
+    change.kind === 'update' &&
+    change.table === 'flows' &&
+    change.new?.['revoked_position'] != null &&
+    change.old?.['revoked_at'] == null
       ? [change.new['id'] as FlowId]
       : [],
   );

@@ -5,12 +5,13 @@ import type { FlowRecord } from '../model/flow.js';
 import type { AccountId, ClientId, FlowId, GatewayId, ResourceId, TokenId } from '../model/ids.js';
 import type { Position } from '../model/position.js';
 import type { EpochMs } from '../model/time.js';
+import type { LastHeard } from './commit-sink.js';
 
 /**
  * An operator's hand on the flow history (D8a): on one row; on all rows of the account; or, after a gap in the stream, perhaps
- * on rows that nobody holds any more, in commits behind `heardUpTo`.
+ * on rows that nobody holds any more, in commits after what was heard.
  */
-export type Cut = FlowCut | { readonly kind: 'all' } | { readonly kind: 'gap'; readonly heardUpTo: Position };
+export type Cut = FlowCut | { readonly kind: 'all' } | { readonly kind: 'gap'; readonly heard: LastHeard };
 
 export interface FlowCut {
   readonly kind: 'flow';
