@@ -91,12 +91,19 @@ describe('a failover', () => {
     const pushes = await later.hears(`DELETE FROM policies WHERE id = '${later.ids.policyId}'`);
     expect(pushes['gateway']?.map(([event]) => event)).toEqual(['reject_access']);
 
-    const { rows } = await db.query<{ is_new_epoch: boolean; account_id: string }>(
-      `SELECT timeline_epoch > 1 AS is_new_epoch, account_id FROM change_log
-       WHERE table_name = 'policies' AND op = 'delete' ORDER BY position`,
-    );
     const recorded = follows ? [unheard, later] : [later];
-    expect(rows).toEqual(recorded.map(({ ids }) => ({ is_new_epoch: true, account_id: ids.accountId })));
+    const deletions = async () => {
+      const { rows } = await db.query<{ is_new_epoch: boolean; account_id: string }>(
+        `SELECT timeline_epoch > 1 AS is_new_epoch, account_id FROM change_log
+         WHERE table_name = 'policies' AND op = 'delete' ORDER BY position`,
+      );
+      return rows;
+    };
+    await until(
+      async () => (await deletions()).length >= recorded.length,
+      'the record, which is written beside the pushes',
+    );
+    expect(await deletions()).toEqual(recorded.map(({ ids }) => ({ is_new_epoch: true, account_id: ids.accountId })));
     await Promise.all([unheard, later, cut].map((scene) => scene.leaveAll()));
   });
 });
