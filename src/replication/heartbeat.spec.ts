@@ -58,6 +58,30 @@ describe('Heartbeat', () => {
     expect(heartbeat.staleBecause()).toMatch(/30 s ago/);
   });
 
+  it('S9, F25: is not fresh by a proof from a time that has not come, when the clock was ahead and is set right', async () => {
+    const { clock, heartbeat, advance, settled, sent } = aHeartbeat();
+    let aheadMs = 0;
+    const right = clock.now.bind(clock);
+    jest.spyOn(clock, 'now').mockImplementation(() => right() + aheadMs);
+    heartbeat.start();
+    await settled();
+    heartbeat.seen('p.hb', 'node 1');
+    aheadMs = 7_200_000;
+    await advance(5_000);
+    heartbeat.seen('p.hb', sent.at(-1) ?? '');
+    expect(heartbeat.isFresh()).toBe(true);
+    await advance(5_000);
+    aheadMs = 0;
+    expect([heartbeat.isFresh(), heartbeat.proofAgeMs()]).toEqual([false, undefined]);
+    heartbeat.seen('p.hb', sent.at(-1) ?? ''); // written while it was ahead
+    expect(heartbeat.isFresh()).toBe(false);
+    await advance(5_000);
+    heartbeat.seen('p.hb', sent.at(-1) ?? '');
+    expect(heartbeat.isFresh()).toBe(true);
+    await advance(30_001);
+    expect(heartbeat.isFresh()).toBe(false);
+  });
+
   it('counts the age of the proof from the writing of the message, not from its arrival', async () => {
     const { heartbeat, advance, settled } = aHeartbeat();
     heartbeat.start();

@@ -163,9 +163,10 @@ export class Heartbeat implements Freshness {
     this.#askedStreamAt = undefined;
   }
 
-  /** Age of the last proof; undefined before the first. */
+  /** Age of the last proof; undefined before the first, and of one that lies ahead: the clock was wrong then, and is set. */
   proofAgeMs(): number | undefined {
-    return this.#provenAt === undefined ? undefined : this.with_.clock.now() - this.#provenAt;
+    const ageMs = this.#provenAt === undefined ? undefined : this.with_.clock.now() - this.#provenAt;
+    return ageMs !== undefined && ageMs >= 0 ? ageMs : undefined;
   }
 
   isFresh(): boolean {
@@ -275,8 +276,11 @@ export class Heartbeat implements Freshness {
   }
 
   #prove(at: EpochMs): void {
-    this.#provenAt = Math.max(at, this.#provenAt ?? at);
-    this.#lagMs = Math.max(0, this.with_.clock.now() - at);
+    const now = this.with_.clock.now();
+    // Of a time when the clock was ahead: it would keep us fresh for as long as that was.
+    if (at > now) return;
+    this.#provenAt = this.#provenAt !== undefined && this.#provenAt <= now ? Math.max(at, this.#provenAt) : at;
+    this.#lagMs = now - at;
     this.#report();
   }
 
