@@ -23,6 +23,7 @@ import type { Clock, Random } from './core/support/clock.js';
 import type { Logger } from './core/support/logger.js';
 import type { Scheduler } from './core/support/scheduler.js';
 import { BatchedFlowRecords } from './db/batched-flow-records.js';
+import { forgetHistory } from './db/epochs.js';
 import { type Database, openDatabase } from './db/open-database.js';
 import { PostgresChangeLog } from './db/postgres-change-log.js';
 import { PostgresConnects } from './db/postgres-connects.js';
@@ -216,6 +217,7 @@ function replicationSetup(
         if (changes.some(({ what }) => what === 'created')) return 'created';
         return changes.length > 0 ? 'altered' : 'unchanged';
       },
+      beforeGap: () => forgetHistory(database, null),
     },
   };
 }

@@ -2,9 +2,10 @@
  * The lives of this process, so that a gateway that comes back after a crash can be told to drop what we may have granted
  * and not written (D22).
  */
-import { sql } from 'kysely';
+import { sql, type Transaction } from 'kysely';
 import type { AccountId, ClientId, GatewayId } from '../core/model/ids.js';
 import type { EpochMs } from '../core/model/time.js';
+import type { Tables } from './database-tables.js';
 import type { Database } from './open-database.js';
 
 /**
@@ -39,15 +40,18 @@ export async function markClean(database: Database, epoch: bigint, at: EpochMs):
  * @param accountId null: of all accounts
  */
 export function forgetHistory(database: Database, accountId: AccountId | null): Promise<void> {
-  return database.inTransaction('forget-flow-history', async (db) => {
-    const ofThose = accountId === null ? sql`` : sql`AND account_id = ${accountId}`;
-    await sql`
-      UPDATE client_sessions SET unclean_epoch = last.id FROM (SELECT max(id) AS id FROM epochs) AS last
-      WHERE unclean_epoch IS DISTINCT FROM last.id ${ofThose}`.execute(db);
-    await sql`
-      UPDATE gateway_sessions SET previous_epoch = epoch
-      WHERE previous_epoch IS DISTINCT FROM epoch ${ofThose}`.execute(db);
-  });
+  return database.inTransaction('forget-flow-history', (db) => forgetHistoryIn(db, accountId));
+}
+
+/** The same, in the transaction after which nobody could know any more that commits went by unheard. */
+export async function forgetHistoryIn(db: Transaction<Tables>, accountId: AccountId | null): Promise<void> {
+  const ofThose = accountId === null ? sql`` : sql`AND account_id = ${accountId}`;
+  await sql`
+    UPDATE client_sessions SET unclean_epoch = last.id FROM (SELECT max(id) AS id FROM epochs) AS last
+    WHERE unclean_epoch IS DISTINCT FROM last.id ${ofThose}`.execute(db);
+  await sql`
+    UPDATE gateway_sessions SET previous_epoch = epoch
+    WHERE previous_epoch IS DISTINCT FROM epoch ${ofThose}`.execute(db);
 }
 
 /**

@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import { formatPosition } from '../core/model/position.js';
 import type { ChangeLog, ChangeLogEntry } from '../core/ports/change-log.js';
+import { forgetHistoryIn } from './epochs.js';
 import type { Database } from './open-database.js';
 
 export class PostgresChangeLog implements ChangeLog {
@@ -40,7 +41,9 @@ export class PostgresChangeLog implements ChangeLog {
         .values({ system_id: systemId, timeline })
         .returning('epoch')
         .executeTakeFirstOrThrow();
-      return { epoch: entered.epoch, isRaised: last !== undefined };
+      const isRaised = last !== undefined;
+      if (isRaised) await forgetHistoryIn(db, null);
+      return { epoch: entered.epoch, isRaised };
     });
     this.#epoch = epoch;
     return isRaised;

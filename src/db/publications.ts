@@ -6,6 +6,7 @@ import { sql } from 'kysely';
 import type { Transaction } from 'kysely';
 import { ACCOUNT_TABLES } from '../core/model/rows.js';
 import type { Tables } from './database-tables.js';
+import { forgetHistoryIn } from './epochs.js';
 import type { Database } from './open-database.js';
 
 export interface PublicationNames {
@@ -40,6 +41,7 @@ export function reconcilePublications(database: Database, prefix: string): Promi
     await sql`SELECT pg_advisory_xact_lock(hashtext('portcullis reconcile-publications'))`.execute(db);
     const changes: PublicationChange[] = [];
     for (const publication of wanted) changes.push(...(await reconcile(db, publication)));
+    if (changes.length > 0) await forgetHistoryIn(db, null); // rows of flows may have gone by unheard
     return changes;
   });
 }

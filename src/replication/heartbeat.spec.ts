@@ -18,9 +18,10 @@ function aHeartbeat() {
         if (answer.error) throw answer.error;
         if (answer.isHanging) await new Promise<void>((end) => hanging.push(end));
         if (answer.isReadOnly && sql.includes('emit_message')) throw new Error('permission denied');
-        if (answer.isReadOnly) return [{ position: answer.endOfLog, xmax: '77', publications: '1,2' }];
+        const seen = { xmax: '77', publications: '1,2', publications_version: 'ab' };
+        if (answer.isReadOnly) return [{ position: answer.endOfLog, ...seen }];
         sent.push(String(values[1]));
-        return [{ position: '0/100', xmax: '77', publications: '1,2' }];
+        return [{ position: '0/100', ...seen }];
       },
       onBeat,
       askStream,
@@ -118,7 +119,9 @@ describe('Heartbeat', () => {
     await advance(1);
     expect(sent).toHaveLength(5);
     expect(onBeat).toHaveBeenLastCalledWith(
-      expect.objectContaining({ xmax: 77n, walPosition: 0x100n, publications: '1,2' }),
+      expect.objectContaining({
+        ...{ xmax: 77n, walPosition: 0x100n, publications: { identity: '1,2', version: 'ab' } },
+      }),
     );
     heartbeat.stop();
     await advance(60_000);

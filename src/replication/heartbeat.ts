@@ -26,8 +26,15 @@ export interface Beat {
   readonly walPosition: Position;
   /** A recent full transaction id. */
   readonly xmax: bigint;
-  /** Identity of the publications: changes when one of them is dropped or made again. */
-  readonly publications: string;
+  readonly publications: PublicationsSeen;
+}
+
+/** Text that is compared and never read. */
+export interface PublicationsSeen {
+  /** Changes when one of them is dropped or made again. */
+  readonly identity: string;
+  /** Changes with every alteration, also with one that puts back what another took: rows between the two are not streamed. */
+  readonly version: string;
 }
 
 /**
@@ -241,7 +248,7 @@ export class Heartbeat implements Freshness {
       begunAt,
       walPosition: parsePosition(String(row?.['position'])) ?? 0n,
       xmax: BigInt(String(row?.['xmax'])),
-      publications: String(row?.['publications']),
+      publications: { identity: String(row?.['publications']), version: String(row?.['publications_version']) },
     };
   }
 
@@ -293,18 +300,25 @@ export class Heartbeat implements Freshness {
   }
 }
 
-/** Text and bytes of a publication list are compared, never read: any change of identity is a change of the text. */
-export const PUBLICATION_IDENTITY = `coalesce(string_agg(oid::text, ',' ORDER BY pubname), '')`;
+/** Columns of a select from `pg_publication` (ORD-6). A row of a catalog that is altered gets another `xmin`, or another `oid`. */
+export const PUBLICATIONS_SEEN = `
+  coalesce(string_agg(oid::text, ',' ORDER BY pubname), '') AS publications,
+  md5(string_agg(concat_ws(' ', xmin::text,
+    (SELECT string_agg(concat_ws(' ', r.oid, r.xmin::text), ',' ORDER BY r.oid)
+     FROM pg_publication_rel r WHERE r.prpubid = pg_publication.oid),
+    (SELECT string_agg(concat_ws(' ', n.oid, n.xmin::text), ',' ORDER BY n.oid)
+     FROM pg_publication_namespace n WHERE n.pnpubid = pg_publication.oid)), ';' ORDER BY pubname)
+  ) AS publications_version`;
 
 /**
  * The flushed end: what is not flushed yet is not in the stream either, and a commit that does not wait for its flush is
  * flushed within three rounds of the log writer (0.6 s).
  */
 const END_SQL = `
-  SELECT pg_current_wal_flush_lsn()::text AS position, pg_snapshot_xmax(pg_current_snapshot())::text AS xmax,
-    (SELECT ${PUBLICATION_IDENTITY} FROM pg_publication WHERE pubname = ANY ($1::text[])) AS publications`;
+  SELECT pg_current_wal_flush_lsn()::text AS position, pg_snapshot_xmax(pg_current_snapshot())::text AS xmax, seen.*
+  FROM (SELECT ${PUBLICATIONS_SEEN} FROM pg_publication WHERE pubname = ANY ($1::text[])) AS seen`;
 
 const BEAT_SQL = `
   SELECT pg_logical_emit_message(false, $1, $2)::text AS position,
-    pg_snapshot_xmax(pg_current_snapshot())::text AS xmax,
-    (SELECT ${PUBLICATION_IDENTITY} FROM pg_publication WHERE pubname = ANY ($3::text[])) AS publications`;
+    pg_snapshot_xmax(pg_current_snapshot())::text AS xmax, seen.*
+  FROM (SELECT ${PUBLICATIONS_SEEN} FROM pg_publication WHERE pubname = ANY ($3::text[])) AS seen`;

@@ -18,7 +18,7 @@ import { MalformedWalError } from './malformed-wal-error.js';
 import type { OpenReceipts } from './open-receipts.js';
 import type { Recorder } from './recorder.js';
 import {
-  type PublicationIdentity,
+  type KnownPublications,
   readPublications,
   readServerIdentity,
   type ServerIdentity,
@@ -75,7 +75,7 @@ const CANNOT_CONNECT_NOW = '57P03';
  * - streaming: left when the connection breaks, is silent, brings bytes that make no sense, or the publications change.
  * - waiting: 0.1 to 5 s with jitter; commits are neither lost nor late by more than that, since the slot keeps them.
  *
- * Whenever commits may have passed us by (new slot, other server or branch, altered publication) every store is owed a
+ * ORD-6: whenever commits may have passed us by (new slot, other server or branch, altered publication) every store is owed a
  * resync before the first new commit is handed on; done afterwards, a commit could be judged on rows that miss another.
  */
 export class ReplicationStream {
@@ -88,7 +88,9 @@ export class ReplicationStream {
   #server: ServerIdentity | undefined;
   #backend: Backend | undefined;
   #former: Backend | undefined;
-  #publications: PublicationIdentity | undefined;
+  #publications: KnownPublications | undefined;
+  /** They left rows out and are right again: a resync is owed for it, also when this connection breaks before it streams. */
+  #wasAltered = false;
   /** When the publications were last seen to be right. */
   #rightUpTo: LastHeard | undefined;
   /** Why the slot that is there must not be used again. */
@@ -142,14 +144,17 @@ export class ReplicationStream {
     if (this.#isStreaming) this.#source?.regulate();
   }
 
-  /** A publication dropped under a running stream is not an error on PostgreSQL 18: rows just stop coming. */
-  beat(beat: Beat): void {
-    this.with_.xids.observe(beat.xmax);
+  /**
+   * A publication dropped (PostgreSQL 18) or altered under a running stream is not an error: rows just stop coming. The next
+   * connection puts it right and has the stores read again.
+   */
+  beat({ xmax, begunAt, publications }: Beat): void {
+    this.with_.xids.observe(xmax);
     const known = this.#publications;
-    if (!known || beat.begunAt <= known.readAt || beat.publications === known.identity) return;
-    this.#replaceSlot = 'publication-replaced';
-    this.#publications = undefined;
-    this.#source?.destroy(new Error('a publication was dropped or made again'));
+    if (!known || !this.#isStreaming || begunAt <= known.readAt) return;
+    if (publications.identity !== known.identity)
+      this.#source?.destroy(new Error('a publication was dropped or made again'));
+    else if (publications.version !== known.version) this.#source?.destroy(new Error('a publication was altered'));
   }
 
   /** A slot that is gone brings nothing more, whatever our connection believes: the next one makes a new slot. */
@@ -234,28 +239,35 @@ export class ReplicationStream {
     this.#backend = server.backend;
     await this.#enter(server);
 
-    const outcome = await reconcilePublications();
+    this.#found(await reconcilePublications());
     const readAt = clock.now();
-    const identity = await readPublications(source, this.options.publications);
-    const wasReplaced = this.#publications !== undefined && this.#publications.identity !== identity;
-    const replaceBecause =
-      this.#replaceSlot ?? (wasReplaced || outcome === 'created' ? 'publication-replaced' : undefined);
-    const prepared = await slot.prepare(source, replaceBecause);
+    const publications = await readPublications(source, this.options.publications);
+    const known = this.#publications;
+    if (known && known.identity !== publications.identity) this.#found('created');
+    else if (known && known.version !== publications.version) this.#found('altered');
+    const prepared = await slot.prepare(source, this.#replaceSlot);
     if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
+    const wasAltered = this.#wasAltered;
+    this.#wasAltered = false;
     this.#replaceSlot = undefined;
-    this.#publications = { identity, readAt };
+    this.#publications = { ...publications, readAt };
     // While a publication was wrong the stream went on without what it left out.
-    const isOfPublications = outcome !== 'unchanged' || prepared.madeBecause === 'publication-replaced';
-    const heard = isOfPublications ? this.#rightUpTo : undefined;
+    const heard = wasAltered || prepared.madeBecause === 'publication-replaced' ? this.#rightUpTo : undefined;
     const received = acknowledger.receivedPosition();
     const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined)
       sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits', heard);
-    else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile', 'commits');
-    else if (outcome !== 'unchanged') sink.resyncAll('publications were altered', 'commits', heard);
+    else if (wasReadByAnother)
+      sink.resyncAll('another process has read the replication slot meanwhile', 'commits', heard);
+    else if (wasAltered) sink.resyncAll('publications were altered', 'commits', heard);
     this.#rightUpTo = { upTo: prepared.confirmed, at: readAt };
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
+  }
+
+  #found(outcome: PublicationsOutcome): void {
+    if (outcome !== 'unchanged') this.#wasAltered = true;
+    if (outcome === 'created') this.#replaceSlot ??= 'publication-replaced';
   }
 
   /**

@@ -47,7 +47,10 @@ export interface ReplicationPorts {
   readonly run: RunStatement;
   /** The slot's row; undefined when there is none. */
   readonly readSlot: () => Promise<SlotFacts | undefined>;
+  /** Repairs them, and writes what must be known of the gap that this closes. */
   readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  /** Writes what must be known of a gap before a new slot hides it. */
+  readonly beforeGap: () => Promise<void>;
   readonly clock: Clock;
   readonly scheduler: Scheduler;
   readonly random: Random;
@@ -73,7 +76,7 @@ export interface Replication {
 export function buildReplication(options: ReplicationOptions, ports: ReplicationPorts): Replication {
   const { sink, changeLog, receipts, clock, scheduler, random, metrics, log } = ports;
   const xids = new XidEpoch();
-  const slot = new Slot(options.slot, log);
+  const slot = new Slot(options.slot, log, ports.beforeGap);
   const databaseFailed = (error: unknown): void => {
     stream.databaseFailed(error);
   };

@@ -1,7 +1,7 @@
 /** Which server and which branch of its history a connection has reached. */
 import type { EpochMs } from '../core/model/time.js';
 import type { Backend, ChangeSource } from './change-source.js';
-import { PUBLICATION_IDENTITY } from './heartbeat.js';
+import { PUBLICATIONS_SEEN, type PublicationsSeen } from './heartbeat.js';
 
 export interface ServerIdentity {
   readonly systemId: string;
@@ -32,15 +32,14 @@ export async function readServerIdentity(source: ChangeSource): Promise<ServerId
 }
 
 /** The publications as they are, and since when that is known. */
-export interface PublicationIdentity {
-  readonly identity: string;
+export interface KnownPublications extends PublicationsSeen {
   readonly readAt: EpochMs;
 }
 
 /** @param names only of letters, digits and underscores: they are set into the statement. */
-export async function readPublications(source: ChangeSource, names: readonly string[]): Promise<string> {
+export async function readPublications(source: ChangeSource, names: readonly string[]): Promise<PublicationsSeen> {
   const list = names.map((name) => `'${name}'`).join(', ');
   const [row] = await source.ask(`
-    SELECT ${PUBLICATION_IDENTITY} AS publications FROM pg_publication WHERE pubname IN (${list})`);
-  return row?.['publications'] ?? '';
+    SELECT ${PUBLICATIONS_SEEN} FROM pg_publication WHERE pubname IN (${list})`);
+  return { identity: String(row?.['publications']), version: String(row?.['publications_version']) };
 }

@@ -50,6 +50,8 @@ export class Slot {
   constructor(
     readonly name: string,
     private readonly log: Logger,
+    /** With the new slot the gap before it cannot be seen any more: what must be known of it is written here. */
+    private readonly beforeMaking: () => Promise<void>,
   ) {
     if (!/^[a-z0-9_]{1,63}$/.test(name)) throw new RangeError('a slot name has 1 to 63 of a-z, 0-9 and _');
   }
@@ -107,6 +109,7 @@ export class Slot {
   }
 
   async #make(source: ChangeSource): Promise<Position> {
+    await this.beforeMaking();
     const { confirmed, snapshot } = await source.makeSlot(this.name, this.#serverHasFailover);
     this.#startSnapshot = snapshot;
     this.log.info('replication.slot-made', { slot: this.name, lsn: formatPosition(confirmed) });

@@ -5,7 +5,7 @@ import { keyOf } from '../support/raw-peer.js';
 import { dropSlotInUse } from '../support/drop-slot.js';
 import type { SeededRandom } from '../support/seeded-random.js';
 import type { ChaosAccount } from './chaos-account.js';
-import { restore } from './operations.js';
+import { anOpenFlow, restore } from './operations.js';
 import { pause, within } from './pause.js';
 import { MAX_TX_CHANGES, PUBLICATION_PREFIX, SLOT, type World } from './world.js';
 
@@ -44,18 +44,36 @@ export async function killAt(world: World, random: SeededRandom, point: (typeof 
   const atMost = { 'in-init': 10, 'in-reconcile': 3, 'in-resync': 1 } as Readonly<Record<string, number>>;
   const killed = world.killProductAt(point, random.between(1, atMost[point] ?? 20), 10_000);
   if (point === 'in-init' || point === 'in-reconcile') world.toProduct.cut();
-  if (point === 'in-resync') await insertTooMany(world, random.pick(world.accounts));
+  if (point === 'in-resync') await insertTooMany(world, random, random.pick(world.accounts));
   if (!(await killed)) throw new Error(`never came to ${point}`);
   await pause(random.between(0, 1_500));
   await world.startProduct();
 }
 
-/** In one commit more rows than the product holds. */
-export async function insertTooMany(world: World, { id, number }: ChaosAccount): Promise<void> {
-  await mustSql(world, (sql) =>
-    sql.query(`INSERT INTO groups (account_id, name)
-      SELECT '${id}', 'acct${number}-bulk' FROM generate_series(1, ${3 * MAX_TX_CHANGES})`),
+/** In one commit more rows than the product holds, with a hand's cut before, between or behind them. */
+export async function insertTooMany(world: World, random: SeededRandom, { id, number }: ChaosAccount): Promise<void> {
+  const statements = [1, 2].map(
+    () => `INSERT INTO groups (account_id, name)
+      SELECT '${id}', 'acct${number}-bulk' FROM generate_series(1, ${2 * MAX_TX_CHANGES})`,
   );
+  const cut = random.pick(['DELETE FROM flows', 'UPDATE flows SET revoked_at = now()']);
+  statements.splice(random.between(0, 2), 0, `${cut} WHERE ${anOpenFlow({ id })}`);
+  await mustSql(world, (sql) => sql.query(statements.join('; ')));
+}
+
+/** Rows of the table are left out from here until somebody puts the publication right: the product, or the hand again. */
+export async function alterPublication(world: World, random: SeededRandom): Promise<void> {
+  const table = random.pick(['policies', 'memberships', 'resources', 'resource_sites']);
+  const publication = `ALTER PUBLICATION ${PUBLICATION_PREFIX}_changes`;
+  const [take, give] = random.pick([
+    [`DROP TABLE ${table}`, `ADD TABLE ${table}`],
+    [`SET (publish = 'insert, truncate')`, `SET (publish = 'insert, update, delete, truncate')`],
+  ] as const);
+  await mustSql(world, (sql) => sql.query(`${publication} ${take}`));
+  await pause(500);
+  // The product may have been faster.
+  if (random.chance(0.5)) await mustSql(world, (sql) => sql.query(`${publication} ${give}`).catch(() => undefined));
+  await pause(3_000);
 }
 
 export async function withoutSlot(world: World, fault: () => Promise<void>): Promise<void> {

@@ -312,7 +312,7 @@ function setActor(account: ChaosAccount, random: SeededRandom, assignment: strin
   return `UPDATE actors SET ${assignment} ${account.row('actor', random.pick(account.actors))}`;
 }
 
-function anOpenFlow(account: ChaosAccount): string {
+export function anOpenFlow(account: Pick<ChaosAccount, 'id'>): string {
   const open = `account_id = '${account.id}' AND revoked_at IS NULL AND expires_at > now()`;
   return `(account_id, id) IN (SELECT account_id, id FROM flows WHERE ${open} ORDER BY created_at DESC LIMIT 1)`;
 }

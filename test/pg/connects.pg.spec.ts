@@ -6,8 +6,10 @@ import type { ClientConnect, DeviceSession, GatewayConnect } from '../../src/cor
 import { clientsOfUncleanEpochs, forgetHistory, markClean, openEpoch } from '../../src/db/epochs.js';
 import type { Database } from '../../src/db/open-database.js';
 import { openDatabase } from '../../src/db/open-database.js';
+import { PostgresChangeLog } from '../../src/db/postgres-change-log.js';
 import { PostgresConnects } from '../../src/db/postgres-connects.js';
 import { PostgresHydrationReader } from '../../src/db/postgres-hydration-reader.js';
+import { reconcilePublications } from '../../src/db/publications.js';
 import { insertAccount } from '../support/account-rows.js';
 import type { AccountIds } from '../support/account-rows.js';
 import { createMigratedDatabase } from '../support/test-database.js';
@@ -258,6 +260,38 @@ describe('epochs', () => {
     await forgetHistory(database, null);
     expect(await told()).toEqual([[first.clientId], [second.clientId]]);
   });
+
+  it.each<[string, () => Promise<unknown>]>([
+    [
+      'a publication is put right',
+      async () => {
+        await test.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
+        return reconcilePublications(database, 'portcullis');
+      },
+    ],
+    [
+      'another branch of history is entered',
+      async () => {
+        const log = new PostgresChangeLog(database);
+        await log.enterTimeline('7000000000000000001', 1);
+        return log.enterTimeline('7000000000000000001', 2);
+      },
+    ],
+  ])(
+    'CUT-1: count as gone in the transaction in which %s: nobody could know of the gap after it',
+    async (_when, act) => {
+      const connects = new PostgresConnects(database, await openEpoch(database));
+      const ids = await insertAccount(test);
+      const { id: clientId } = await connects.connectClient({ ...aClientConnect(), ...tenant(ids) });
+      const gateway = { ...aGatewayConnect(), accountId: ids.accountId, siteId: ids.siteId };
+      const { id: gatewayId } = await connects.connectGateway(gateway);
+      const told = () => clientsOfUncleanEpochs(database, ids.accountId, gatewayId);
+      await reconcilePublications(database, 'portcullis');
+      expect(await told()).toEqual([]);
+      await act();
+      expect(await told()).toEqual([clientId]);
+    },
+  );
 });
 
 function tenant(ids: AccountIds) {

@@ -209,7 +209,7 @@ describe('a slot', () => {
 
   it('refuses a name that would have to be quoted', () => {
     for (const name of ['', 'Upper', 'a b', "a'b", 'a"b', 'x'.repeat(64)]) {
-      expect(() => new Slot(name, new RememberingLog())).toThrow(RangeError);
+      expect(() => new Slot(name, new RememberingLog(), async () => undefined)).toThrow(RangeError);
     }
   });
 
@@ -249,6 +249,61 @@ describe('a slot', () => {
     await insertGroup('after');
     await second.caughtUp();
     expect(groupNames(second)).toEqual(['after']);
+  });
+
+  it.each([
+    ['altered', []],
+    ['altered and put right', ['ALTER PUBLICATION portcullis_changes ADD TABLE groups']],
+  ])(
+    'F7, ORD-6: has every store read again when a publication is %s under the stream, without being replaced',
+    async (_how, after) => {
+      const stream = await started();
+      await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
+      await insertGroup('left out');
+      for (const statement of after) await database.sql(statement);
+      await until(() => stream.sink.resyncs.includes('publications were altered'), 'the alteration to be noticed');
+      await until(
+        () => stream.log.events().filter((event) => event === 'replication.streaming').length > 1,
+        'streaming',
+      );
+      await insertGroup('after');
+      await stream.caughtUp();
+      expect(groupNames(stream)).toEqual(['after']);
+      expect(stream.sink.resyncs).toEqual(['replication slot: absent', 'publications were altered']);
+    },
+  );
+
+  it('ORD-6: owes for a publication that it put right also when the connection breaks before it streams', async () => {
+    const first = await started();
+    await first.stop();
+    await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
+    let tries = 0;
+    const second = await started({
+      reconcile: async () => {
+        tries += 1;
+        if (tries > 1) return 'unchanged';
+        for (const pid of await backends()) await database.query('SELECT pg_terminate_backend($1)', [pid]);
+        return 'altered';
+      },
+    });
+    expect(tries).toBeGreaterThan(1);
+    expect(second.sink.resyncs).toEqual(['publications were altered']);
+  });
+
+  it('CUT-1: what must be known of a gap is written before there is a slot that hides it', async () => {
+    const slots = async (): Promise<number> => {
+      const { rows } = await database.query('SELECT FROM pg_replication_slots WHERE database = current_database()');
+      return rows.length;
+    };
+    const seen: number[] = [];
+    await started({
+      beforeGap: async () => {
+        seen.push(await slots());
+        if (seen.length < 3) throw new Error('cannot be written');
+      },
+    });
+    expect(seen).toEqual([0, 0, 0]);
+    expect(await slots()).toBe(1);
   });
 
   it('CUT-1: what an altered publication left out began when it was last right, not when that was noticed', async () => {

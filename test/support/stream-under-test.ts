@@ -138,6 +138,7 @@ export interface StreamSetup {
   readonly clock?: Clock;
   readonly run?: RunStatement;
   readonly reconcile?: () => Promise<PublicationsOutcome>;
+  readonly beforeGap?: () => Promise<void>;
 }
 
 export class StreamUnderTest {
@@ -177,6 +178,7 @@ export class StreamUnderTest {
         run: setup.run ?? ((sql, values) => runAt(url, sql, values)),
         readSlot: () => onDatabase(url, (db) => slotState(db, this.slot)),
         reconcilePublications: setup.reconcile ?? (() => reconcile(url)),
+        beforeGap: setup.beforeGap ?? (async () => undefined),
         clock: setup.clock ?? new SystemClock(),
         scheduler: new SystemScheduler(),
         random: new SystemRandom(),
