@@ -1,6 +1,6 @@
 /** Which flows may a gateway still hold? The one query on flows that a join makes (D22). */
 import { type Selectable, sql } from 'kysely';
-import type { StoredFlow } from '../core/model/flow.js';
+import { isOwnReason, type StoredFlow } from '../core/model/flow.js';
 import type {
   AccountId,
   ClientId,
@@ -57,6 +57,7 @@ function toStored(row: Selectable<Tables['flows']>): StoredFlow {
     createdAt: toEpochMs(row.created_at),
     expiresAt: toEpochMs(row.expires_at),
     revokedAt: row.revoked_at === null ? null : toEpochMs(row.revoked_at),
+    isCutByHand: row.revoked_at !== null && !isOwnReason(row.revoked_reason),
     pushedAt: row.pushed_at === null ? null : toEpochMs(row.pushed_at),
     deliveredAt: row.delivered_at === null ? null : toEpochMs(row.delivered_at),
   };

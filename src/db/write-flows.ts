@@ -101,7 +101,7 @@ function toColumns({ record, cut }: FlowRow) {
     created_at: new Date(record.createdAt).toISOString(),
     expires_at: new Date(record.expiresAt).toISOString(),
     revoked_at: toTime(cut?.at ?? null),
-    revoked_reason: cut && 'cut-by-hand',
+    revoked_reason: cut?.reason ?? null,
     revoked_position: cut && formatPosition(cut.cause.position),
     revoked_committed_at: toTime(cut?.cause.committedAt ?? null),
     delivery: cut && !cut.isConnected ? 'not-connected' : null,

@@ -4,10 +4,10 @@
  * Past a limit of rows or bytes it lets its rows go and keeps the set of accounts alone, so that no transaction makes
  * memory grow without bound; those accounts are read again (D14), and what is to be recorded is read again from the log (D10).
  * Dropping the rest of the rows but applying the first ones would be wrong: a policy deleted by a kept row and put back by a
- * dropped one would stay deleted. Reading again does not show which flows a hand has cut, so of such an account all count
- * as cut (D8a).
+ * dropped one would stay deleted. A cut of a hand is no state: where one may be among the rows, the flows held are looked
+ * up as well (CUT-1).
  */
-import { cutsIn } from '../core/changes/flow-cuts.js';
+import { mayCut } from '../core/changes/flow-cuts.js';
 import type { Change, Commit, LogicalMessage, RowChange, StreamTable, TruncateChange } from '../core/changes/commit.js';
 import type { AccountId } from '../core/model/ids.js';
 import type { Position } from '../core/model/position.js';
@@ -55,8 +55,7 @@ export class OpenTransaction {
   readonly #truncates: TruncateChange[] = [];
   readonly #messages: LogicalMessage[] = [];
   #resync: Set<AccountId> | 'all' = new Set();
-  /** Accounts whose flows a hand has cut, by rows that were let go. */
-  readonly #cut = new Set<AccountId>();
+  #hiddenCuts: Set<AccountId> | 'all' = new Set();
   #nextSeq = 0;
   #changeCount = 0;
   #bytes = 0;
@@ -86,8 +85,7 @@ export class OpenTransaction {
     const seq = this.#takeSeq();
     const placed: RowChange = { kind: change.kind, table: change.table, seq, old: change.old, new: change.new };
     if (this.#oversize) {
-      this.oweResync(accountId ?? 'all');
-      if (isRecorded) this.#noteCuts(accountId, placed);
+      this.oweResyncFor(placed, accountId ?? 'all');
       if (isRecorded) this.#record({ accountId, change: placed });
       return;
     }
@@ -115,18 +113,20 @@ export class OpenTransaction {
   }
 
   oweResync(account: AccountId | 'all'): void {
-    if (this.#resync === 'all') return;
-    if (account === 'all') this.#resync = 'all';
-    else this.#resync.add(account);
-    // The set itself must stay bounded: a transaction over every account of a large installation.
-    if (this.#resync !== 'all' && this.#resync.size > this.limits.maxChanges) this.#resync = 'all';
+    this.#resync = this.#with(this.#resync, account);
+  }
+
+  /** For a row that is not kept or cannot be read. Stores hold no row of `flows`: of those only a hand's cut matters. */
+  oweResyncFor(change: Omit<RowChange, 'seq'>, account: AccountId | 'all'): void {
+    if (change.table === 'flows') {
+      if (!mayCut(change, this.committedAt)) return;
+      this.#hiddenCuts = this.#with(this.#hiddenCuts, account);
+    }
+    this.oweResync(account);
   }
 
   finish(position: Position): AssembledCommit {
     if (this.#oversize) this.#giveOut();
-    for (const accountId of this.#cut) {
-      this.#listOf(accountId).push({ kind: 'truncate', tables: ['flows'], seq: this.#takeSeq() });
-    }
     return {
       commit: {
         position,
@@ -137,6 +137,7 @@ export class OpenTransaction {
         truncates: this.#truncates,
         messages: this.#messages,
         resync: this.#resync,
+        hiddenCuts: this.#hiddenCuts,
         changeCount: this.#changeCount,
       },
       recordable: this.#recordable,
@@ -156,21 +157,22 @@ export class OpenTransaction {
 
   #letRowsGo(): void {
     this.#oversize = true;
-    for (const accountId of this.#byAccount.keys()) this.oweResync(accountId);
-    if (this.#global.length > 0) this.oweResync('all');
     this.#byAccount = new Map();
     this.#global = [];
     const held = this.#recordable;
     this.#recordable = [];
     for (const recordable of held) {
-      this.#noteCuts(recordable.accountId, recordable.change);
+      const { accountId, change } = recordable;
+      if (change.kind !== 'truncate') this.oweResyncFor(change, accountId ?? 'all');
       this.#record(recordable);
     }
   }
 
-  #noteCuts(accountId: AccountId | null, change: Change): void {
-    if (change.kind === 'truncate' || change.table !== 'flows' || accountId === null) return;
-    if (cutsIn([change], this.committedAt).length > 0) this.#cut.add(accountId);
+  /** The set itself must stay bounded: a transaction over every account of a large installation. */
+  #with(accounts: Set<AccountId> | 'all', account: AccountId | 'all'): Set<AccountId> | 'all' {
+    if (accounts === 'all' || account === 'all') return 'all';
+    accounts.add(account);
+    return accounts.size > this.limits.maxChanges ? 'all' : accounts;
   }
 
   #record(recordable: RecordableChange): void {

@@ -65,7 +65,7 @@ function commitOf(position: bigint, rows: number): AssembledCommit {
   }));
   const commit = { position, xid: 1n, committedAt: 0, byAccount: new Map(), global: [], truncates: [] };
   return {
-    commit: { ...commit, messages: [], resync: new Set(), changeCount: rows },
+    commit: { ...commit, messages: [], resync: new Set(), hiddenCuts: new Set(), changeCount: rows },
     recordable,
     isLeftOut: false,
     heldBytes: rows * 10,

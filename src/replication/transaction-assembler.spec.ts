@@ -1,7 +1,6 @@
 import { describe, expect, it } from '@jest/globals';
 import type { Change, Commit, RawRow } from '../core/changes/commit.js';
 import { changesOf, mustResync } from '../core/changes/commit.js';
-import { cutsIn } from '../core/changes/flow-cuts.js';
 import type { AccountId } from '../core/model/ids.js';
 import { MalformedWalError } from './malformed-wal-error.js';
 import type { AssembledCommit, TransactionPart } from './open-transaction.js';
@@ -255,6 +254,34 @@ describe('a change that cannot be read', () => {
     expect(commit.resync).toBe('all');
   });
 
+  describe('of flows, of which stores hold nothing', () => {
+    const keyedFlows = tableOf('flows', { identity: 'd' });
+    const flow = (parts: RawRow = {}): RawRow => ({
+      ...{ account_id: ONE, id: 'f', expires_at: '2100-01-01 00:00:00+00', revoked_at: null, revoked_position: null },
+      ...parts,
+    });
+    const update = (row: RawRow): WalMessage => ({
+      ...{ kind: 'update', relation: keyedFlows, old: null, oldIsWhole: false, new: row, unfilled: [] },
+    });
+    const key = { account_id: ONE, id: 'f' };
+
+    it.each<[string, WalMessage, boolean]>([
+      ['a closing by a hand', update(flow({ revoked_at: '2026-01-05 08:30:00+00' })), true],
+      ['a closing of ours', update(flow({ revoked_at: '2026-01-05 08:30:00+00', revoked_position: '0/0' })), false],
+      ['a delete', { kind: 'delete', relation: keyedFlows, old: key, oldIsWhole: false }, true],
+    ])('CUT-1: %s by its key alone', (_what, message, mayCut) => {
+      const { commit } = new Assembling().commit(described(keyedFlows), message);
+      const accounts = new Set(mayCut ? [ONE] : []);
+      expect([commit.resync, commit.hiddenCuts]).toEqual([accounts, accounts]);
+    });
+
+    it('CUT-1: an update that may have left any account', () => {
+      const nowhere: Relation = { ...keyedFlows, columns: keyedFlows.columns.map((c) => ({ ...c, isKey: false })) };
+      const message = { ...update(flow({ revoked_at: '2026-01-05 08:30:00+00' })), relation: nowhere } as WalMessage;
+      expect(new Assembling().commit(described(nowhere), message).commit.hiddenCuts).toBe('all');
+    });
+  });
+
   it('D15: a needed column that is gone makes its rows unreadable; when it is back everything is read again, once', () => {
     const assembling = new Assembling();
     const nameless = tableOf('groups', { without: 'name' });
@@ -322,7 +349,7 @@ describe('an oversize transaction', () => {
     ['before', [0]],
     ['after', [9]],
     ['before and after', [0, 9]],
-  ])('D8a: says of accounts whose flows a hand has cut, %s the limit, that all count as cut', (_where, places) => {
+  ])('CUT-1: says of which accounts a hand may have cut flows, %s the limit', (_where, places) => {
     const flow = (parts: Readonly<Record<string, string>> = {}): RawRow => ({
       ...{ account_id: TWO, id: 'f', expires_at: '2100-01-01 00:00:00+00', revoked_at: null, revoked_position: null },
       ...parts,
@@ -336,9 +363,14 @@ describe('an oversize transaction', () => {
       const messages: WalMessage[] = [...rows(ONE, 8), ...ours];
       for (const place of places) messages.splice(place, 0, cut);
       const { commit } = new Assembling(limits).commit(...messages);
-      expect([...commit.byAccount.keys()]).toEqual([TWO]);
-      expect(cutsIn(changesOf(commit, TWO), COMMITTED_AT)).toEqual([{ kind: 'all' }]);
+      expect([commit.resync, commit.hiddenCuts]).toEqual([new Set([ONE, TWO]), new Set([TWO])]);
     }
+  });
+
+  it('D14: has nobody read again for rows of flows that no hand touched: stores hold none', () => {
+    const flow = { account_id: TWO, id: 'f', expires_at: '2000-01-01 00:00:00+00', revoked_position: null };
+    const { commit } = new Assembling(limits).commit(...Array.from({ length: 5 }, () => deleted(FLOWS, flow)));
+    expect([commit.resync, commit.hiddenCuts]).toEqual([new Set(), new Set()]);
   });
 
   it('has every account read again when it names more of them than fit, or rows of no account', () => {

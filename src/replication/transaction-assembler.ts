@@ -170,13 +170,13 @@ export class TransactionAssembler {
     this.onUnreadable(table.name, why);
     const oldRow = message.kind === 'insert' ? null : message.old;
     const newRow = message.kind === 'delete' ? null : message.new;
+    const change = changeOf(table, message.kind, oldRow, newRow);
     for (const row of [oldRow, newRow]) {
-      if (row) open.oweResync(accountOf(table, row) ?? 'all');
+      if (row) open.oweResyncFor(change, accountOf(table, row) ?? 'all');
     }
     // Without an old row the account it left is unknown, unless the account is part of the key: then it did not change.
-    if (message.kind === 'update' && oldRow === null && !table.accountIsKey) open.oweResync('all');
-    const account = accountOf(table, newRow ?? oldRow ?? {});
-    open.addUnreadable(account, changeOf(table, message.kind, oldRow, newRow));
+    if (message.kind === 'update' && oldRow === null && !table.accountIsKey) open.oweResyncFor(change, 'all');
+    open.addUnreadable(accountOf(table, newRow ?? oldRow ?? {}), change);
   }
 
   #truncate(message: TruncateMessage): undefined {

@@ -245,19 +245,6 @@ describe('cuts (D8a)', () => {
     expect(test.receipts.receiptedPosition()).toBeGreaterThan(test.streamedTo);
   });
 
-  it('of a commit that kept no rows: all pairs of the account, whose clients count as unwritten until that is told', async () => {
-    await joined();
-    const all = { kind: 'truncate', tables: ['flows'], seq: 60_000 } as const;
-    const commit: Commit = {
-      ...{ position: test.db.end + 8n, xid: 900n, committedAt: 0, global: [], truncates: [], messages: [] },
-      ...{ byAccount: new Map([[ACCOUNT, [all]]]), resync: new Set([ACCOUNT]), changeCount: 60_000 },
-    };
-    test.registry.accept(commit);
-    expect(cuts()).toEqual([{ kind: 'all' }]);
-    expect(test.forgets).toEqual([[ACCOUNT, expect.any(Function)]]);
-    expect(test.receipts.receiptedPosition()).toBe(commit.position - 1n);
-  });
-
   it('of a gateway that is away: the row says so', () => {
     test.streams.gateways.clear();
     test.db.run((tx) => tx.remove('flows', flow()));
@@ -518,6 +505,67 @@ describe('a resync (D14)', () => {
       expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([{ kind: 'gap', heard }]);
     });
 
+    describe('ORD-6: or a commit whose rows were not kept or could not be read', () => {
+      const hidden = (hiddenCuts: Commit['hiddenCuts']) => (tx: ModelTransaction) => {
+        tx.unreadable.add(ACCOUNT);
+        tx.hiddenCuts = hiddenCuts;
+      };
+
+      it.each([
+        ['the account', new Set([ACCOUNT]), ACCOUNT],
+        ['any account', 'all', null],
+      ] as const)(
+        'that may cut flows of %s: they are looked up, and who is away will be told',
+        async (_of, of, told) => {
+          for (const id of ['kept', 'cut']) hold(handle, recordOf(id));
+          test.db.run(row('kept'));
+          test.streamAll();
+          test.db.run((tx) => {
+            row('cut', null)(tx);
+            hidden(of)(tx);
+          });
+          test.streamAll();
+          expect([handle.gaps(), handle.mayGrant()]).toEqual([1, false]);
+          expect(test.forgets).toEqual([[told, expect.any(Function)]]);
+          expect(test.receipts.receiptedPosition()).toBe(test.streamedTo - 1n);
+          await test.answerReads();
+          expect(test.streams.steps[0]).toMatchObject({ step: { position: test.streamedTo } });
+          expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
+            { kind: 'flow', flowId: 'cut', wasClosed: false },
+            { kind: 'gap', heard: { upTo: test.streamedTo - 1n } },
+          ]);
+          expect(handle.mayGrant()).toBe(true);
+        },
+      );
+
+      it('that a read contained before it was heard, which looked for no cuts: they are looked up all the same', async () => {
+        hold(handle, recordOf('cut'));
+        test.db.run(row('cut'));
+        test.streamAll();
+        test.db.run((tx) => {
+          row('cut', null)(tx);
+          hidden(new Set([ACCOUNT]))(tx);
+        });
+        test.registry.resyncAll('the server was restarted', 'nothing');
+        await test.answerReads();
+        test.streamAll();
+        await test.answerReads();
+        expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
+          { kind: 'flow', flowId: 'cut' },
+          { kind: 'gap' },
+        ]);
+      });
+
+      it('that may cut flows of another one: nothing is looked up', async () => {
+        hold(handle, recordOf('gone'));
+        test.db.run(hidden(new Set([OTHER])));
+        test.streamAll();
+        await test.answerReads();
+        expect([handle.gaps(), test.streams.steps]).toEqual([0, []]);
+        expect(test.forgets).toEqual([[OTHER, expect.any(Function)]]);
+      });
+    });
+
     it('takes no flow for cut that went with its account', async () => {
       hold(handle, recordOf('gone'));
       test.db.run((tx) => tx.remove('accounts', { id: ACCOUNT }));
@@ -561,7 +609,7 @@ describe('a resync (D14)', () => {
     // The new branch gives out the same id again, at a lower position.
     const commit: Commit = {
       ...{ position: 5n, xid: lost.xid, committedAt: 0, global: [], truncates: [], messages: [] },
-      ...{ resync: new Set<AccountId>(), changeCount: 1 },
+      ...{ resync: new Set<AccountId>(), hiddenCuts: new Set<AccountId>(), changeCount: 1 },
       byAccount: new Map([
         [
           ACCOUNT,
@@ -679,7 +727,8 @@ describe('the message of a connect (D13)', () => {
   const ID = 'e0000000-0000-4000-8000-000000000001' as ConnectionId;
   const message = (): Commit => ({
     ...{ position: test.db.end + 1n, xid: 1n, committedAt: 0, byAccount: new Map(), global: [], truncates: [] },
-    ...{ messages: [{ prefix: CONNECT_MESSAGE, content: ID }], resync: new Set<AccountId>(), changeCount: 0 },
+    ...{ messages: [{ prefix: CONNECT_MESSAGE, content: ID }], changeCount: 0 },
+    ...{ resync: new Set<AccountId>(), hiddenCuts: new Set<AccountId>() },
   });
 
   it('wakes who waits for it, and is not missed when it was faster', async () => {

@@ -379,14 +379,12 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
    */
   #mendFlowHistory(commit: Commit, now: number): void {
     const { flowRecords, receipts } = this.with_;
-    const isGoneForAll = commit.truncates.some(({ tables }) => tables.includes('flows'));
-    if (isGoneForAll) flowRecords.historyGone(null, receipts.opened(commit.position));
+    const isGoneForAll = commit.hiddenCuts === 'all' || commit.truncates.some(({ tables }) => tables.includes('flows'));
+    for (const accountId of isGoneForAll ? [null] : commit.hiddenCuts) {
+      flowRecords.historyGone(accountId, receipts.opened(commit.position));
+    }
     for (const accountId of commit.byAccount.keys()) {
-      const cuts = cutsIn(changesOf(commit, accountId), now);
-      for (const cut of cuts) {
-        if (cut.kind === 'all' && !isGoneForAll) flowRecords.historyGone(accountId, receipts.opened(commit.position));
-      }
-      this.#putBack(cuts, commit, now);
+      this.#putBack(cutsIn(changesOf(commit, accountId), now), commit, now);
     }
   }
 
@@ -396,7 +394,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       if (cut.kind !== 'flow' || !cut.deleted) continue;
       const isConnected = streams.liveGateways(cut.deleted.accountId).has(cut.gatewayId);
       const release = receipts.opened(cause.position);
-      flowRecords.putBackRevoked(cut.deleted, { at: now, cause, isConnected }, release);
+      flowRecords.putBackRevoked(cut.deleted, { at: now, cause, reason: cut.reason, isConnected }, release);
     }
   }
 

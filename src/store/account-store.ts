@@ -15,7 +15,7 @@
 import { AccountState } from '../core/authorizer/account-state.js';
 import { FlowTable } from '../core/authorizer/flow-table.js';
 import { NO_DELTA, type StateDelta } from '../core/authorizer/state-delta.js';
-import { changesOf, mustResync, type Change, type Commit } from '../core/changes/commit.js';
+import { changesOf, mayHideCuts, mustResync, type Change, type Commit } from '../core/changes/commit.js';
 import { UnreadableRowError } from '../core/changes/parse-row.js';
 import { closingsIn, cutsIn } from '../core/changes/flow-cuts.js';
 import type { ConnectionFacts } from '../core/model/connection-facts.js';
@@ -99,8 +99,12 @@ export class AccountStore {
     this.#pending?.push(commit);
     if (!this.#live) return;
     const isShown = this.#fence !== undefined && contains(this.#fence.snapshot, commit.xid);
-    if (mustResync(commit, this.accountId) && !isShown) this.oweResync('commit-not-readable', commit);
     // Cuts are events, not state: a fence never drops them (D8a).
+    const hidesCuts = mayHideCuts(commit, this.accountId);
+    if (hidesCuts || (mustResync(commit, this.accountId) && !isShown)) {
+      const heard = { upTo: commit.position - 1n, at: now };
+      this.oweResync('commit-not-readable', commit, hidesCuts ? heard : null);
+    }
     const changes = changesOf(commit, this.accountId);
     const delta = isShown ? undefined : this.#applyOrOwe(changes, commit);
     this.#position = commit.position;
@@ -268,5 +272,14 @@ export class AccountStore {
 /** Its row is gone or closed, and whether it is gone need not be known: a row that is there is not put back. */
 function unheardCut(record: FlowRecord): FlowCut {
   const { id: flowId, gatewayId, clientId, resourceId } = record;
-  return { kind: 'flow', flowId, gatewayId, clientId, resourceId, wasClosed: false, deleted: record };
+  return {
+    kind: 'flow',
+    flowId,
+    gatewayId,
+    clientId,
+    resourceId,
+    wasClosed: false,
+    reason: 'cut-by-hand',
+    deleted: record,
+  };
 }

@@ -18,7 +18,7 @@ const EMPTIED = { kind: 'truncate', tables: ['tokens'], seq: 0 } as const;
 function aCommit(of: Partial<Commit>): Commit {
   return {
     ...{ position: 1n, xid: 1n, committedAt: 0, byAccount: new Map(), global: [], truncates: [], messages: [] },
-    ...{ resync: new Set<AccountId>(), changeCount: 1 },
+    ...{ resync: new Set<AccountId>(), hiddenCuts: new Set<AccountId>(), changeCount: 1 },
     ...of,
   };
 }

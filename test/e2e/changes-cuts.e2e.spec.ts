@@ -17,8 +17,8 @@ afterAll(() => stage.close());
 
 describe('a flow row under an operator’s hand', () => {
   it.each([
-    ['deleted', (scene: Scene) => `DELETE FROM flows ${open(scene)}`],
-    ['given revoked_at', (scene: Scene) => `UPDATE flows SET revoked_at = now() ${open(scene)}`],
+    ['deleted', deleteOpen],
+    ['given revoked_at', closeOpen],
     ['truncated with all others', () => 'TRUNCATE flows'],
   ])('%s: the gateway rejects, then the client makes the resource anew and may ask again', async (_how, statement) => {
     const scene = await stage.withFlow();
@@ -73,24 +73,27 @@ describe('a flow row under an operator’s hand', () => {
   });
 });
 
-describe('what a hand does to a flow row that the stream does not bring', () => {
+describe('what a hand does to a flow row that the stream does not bring, or not whole', () => {
+  // One transaction each: the server's next slot begins behind it, and the row is written as its table was then.
+  const unheard = (statement: string): string => `${statement}; ${dropSlotInUse(stage.server.db.name)}`;
+  const byKeyAlone = (statement: string): string =>
+    `ALTER TABLE flows REPLICA IDENTITY DEFAULT; ${statement}; ALTER TABLE flows REPLICA IDENTITY FULL`;
+
   it.each([
-    ['deleted', (scene: Scene) => `DELETE FROM flows ${open(scene)}`],
-    ['given revoked_at', (scene: Scene) => `UPDATE flows SET revoked_at = now() ${open(scene)}`],
-  ])(
-    '%s while the replication slot is lost: rejected as soon as the account is read again',
-    async (_how, statement) => {
-      const scene = await stage.withFlow();
-      await recorded(scene);
-      // One transaction: the server's next slot begins behind it.
-      expect(await scene.hears(`${statement(scene)}; ${dropSlotInUse(stage.server.db.name)}`)).toEqual({
-        gateway: [rejected(scene.flow)],
-        client: [removed(scene.ids.resourceId), shown(scene)],
-      });
-      const [row] = await scene.history(([first]) => first?.revoked_reason != null);
-      expect(row?.revoked_reason).toBe('cut-by-hand');
-    },
-  );
+    ['deleted while the replication slot is lost', unheard, deleteOpen],
+    ['given revoked_at while the replication slot is lost', unheard, closeOpen],
+    ['deleted by its key alone', byKeyAlone, deleteOpen],
+    ['given revoked_at, and nothing said of how it was', byKeyAlone, closeOpen],
+  ])('%s: rejected as soon as the account is read again', async (_how, within, statement) => {
+    const scene = await stage.withFlow();
+    await recorded(scene);
+    expect(await scene.hears(within(statement(scene)))).toEqual({
+      gateway: [rejected(scene.flow)],
+      client: [removed(scene.ids.resourceId), shown(scene)],
+    });
+    const [row] = await scene.history(([first]) => first?.revoked_reason != null);
+    expect(row?.revoked_reason).toBe('cut-by-hand');
+  });
 });
 
 describe('an answer that a commit has overtaken', () => {
@@ -208,6 +211,14 @@ describe('a gateway that is away', () => {
 });
 
 // ---- helpers -------------------------------------------------------------------------------------------------------
+
+function deleteOpen(scene: Scene): string {
+  return `DELETE FROM flows ${open(scene)}`;
+}
+
+function closeOpen(scene: Scene): string {
+  return `UPDATE flows SET revoked_at = now() ${open(scene)}`;
+}
 
 /** The scene's flows that nobody has closed. */
 function open({ ids }: Scene): string {

@@ -83,8 +83,8 @@ describe('writing flows', () => {
     const { rows, upperBound } = await records.unexpired(ours.accountId, gatewayId, NOW);
     expect(upperBound).toBeGreaterThanOrEqual(parsePosition(end.rows[0]?.lsn ?? '') ?? NaN);
     expect(rows).toEqual([
-      { ...open, revokedAt: null, pushedAt: null, deliveredAt: null },
-      { ...closed, revokedAt: NOW, pushedAt: null, deliveredAt: null },
+      { ...open, revokedAt: null, isCutByHand: false, pushedAt: null, deliveredAt: null },
+      { ...closed, revokedAt: NOW, isCutByHand: false, pushedAt: null, deliveredAt: null },
     ]);
   });
 
@@ -213,18 +213,29 @@ describe('closing flows', () => {
     ]);
   });
 
+  it('D8a: a row that had ended before it was deleted is put back with its own reason', async () => {
+    const flow = aFlow();
+    const cut = { at: NOW + 5, cause: CAUSE, reason: 'moved', isConnected: false };
+    records.putBackRevoked(flow, cut, () => undefined);
+    await records.flush();
+    const { rows } = await records.unexpired(ours.accountId, flow.gatewayId, NOW);
+    expect(rows).toMatchObject([{ id: flow.id, revokedAt: NOW + 5, isCutByHand: false }]);
+    expect(await closingOf(flow)).toMatchObject({ revoked_reason: 'moved' });
+  });
+
   it('D8a: a row deleted by hand is put back as revoked', async () => {
     const flow = aFlow();
     void addAndWait(flow);
     await records.flush();
     await test.query('DELETE FROM flows WHERE id = $1', [flow.id]);
     let isDone = false;
-    records.putBackRevoked(flow, { at: NOW + 5, cause: CAUSE, isConnected: false }, () => (isDone = true));
+    const cut = { at: NOW + 5, cause: CAUSE, reason: 'cut-by-hand', isConnected: false };
+    records.putBackRevoked(flow, cut, () => (isDone = true));
     expect(isDone).toBe(false);
     await records.flush();
     expect(isDone).toBe(true);
     expect((await records.unexpired(ours.accountId, flow.gatewayId, NOW)).rows).toEqual([
-      { ...flow, revokedAt: NOW + 5, pushedAt: null, deliveredAt: null },
+      { ...flow, revokedAt: NOW + 5, isCutByHand: true, pushedAt: null, deliveredAt: null },
     ]);
     expect(await revocationOf(flow)).toEqual({
       ...{ reason: 'cut-by-hand', position: '16/B374D848', committed: NOW - 3, decided: NOW + 5 },
@@ -246,7 +257,7 @@ describe('what became of a flow that was taken back', () => {
       ...{ pushed: NOW, delivered: NOW + 7, delivery: 'receipted' },
     });
     expect((await records.unexpired(ours.accountId, flow.gatewayId, NOW)).rows).toEqual([
-      { ...flow, revokedAt: NOW, pushedAt: NOW, deliveredAt: NOW + 7 },
+      { ...flow, revokedAt: NOW, isCutByHand: false, pushedAt: NOW, deliveredAt: NOW + 7 },
     ]);
   });
 

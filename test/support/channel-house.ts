@@ -421,6 +421,7 @@ export class ChannelHouse {
       truncates: [],
       messages: [],
       resync: new Set(),
+      hiddenCuts: new Set(),
       changeCount: changes.length,
     };
     this.store.take(commit, this.clock.now());

@@ -18,6 +18,7 @@ export class ModelTransaction {
   readonly writes = new Map<string, { readonly table: StreamTable; readonly row: RawRow } | undefined>();
   /** Accounts whose changes the stream cannot bring: the commit owes them a resync. */
   readonly unreadable = new Set<AccountId>();
+  hiddenCuts: Commit['hiddenCuts'] = new Set();
   position: Position | undefined;
 
   constructor(
@@ -190,7 +191,7 @@ export class ModelDatabase implements HydrationReader {
   }
 }
 
-function commitOf({ xid, changes, unreadable }: ModelTransaction, position: Position): Commit {
+function commitOf({ xid, changes, unreadable, hiddenCuts }: ModelTransaction, position: Position): Commit {
   const byAccount = new Map<AccountId, Change[]>();
   const truncates = changes.filter((change) => change.kind === 'truncate');
   const rows = changes.filter((change) => change.kind !== 'truncate');
@@ -204,8 +205,8 @@ function commitOf({ xid, changes, unreadable }: ModelTransaction, position: Posi
         list.push(change);
     }
   }
-  const what = { byAccount, global: [], truncates, messages: [], resync: unreadable, changeCount: rows.length };
-  return { position, xid, committedAt: 0, ...what };
+  const what = { byAccount, global: [], truncates, messages: [], resync: unreadable, hiddenCuts };
+  return { position, xid, committedAt: 0, changeCount: rows.length, ...what };
 }
 
 function accountOf(table: StreamTable, row: RawRow): AccountId | undefined {

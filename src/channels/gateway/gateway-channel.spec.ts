@@ -44,7 +44,7 @@ const PARIS = idOf<SiteId>('paris');
 
 const stored = (of: Partial<StoredFlow> = {}): StoredFlow => ({
   ...aFlowRecord(),
-  ...{ revokedAt: null, pushedAt: null, deliveredAt: null, ...of },
+  ...{ revokedAt: null, isCutByHand: false, pushedAt: null, deliveredAt: null, ...of },
 });
 const CUT_BY_HAND = rawChange('update', 'flows', rawFlow(aFlowRecord()), rawFlow(aFlowRecord(), { at: MONDAY_9 }));
 const DELETED_BY_HAND = rawChange('delete', 'flows', rawFlow(aFlowRecord()), null);
@@ -826,6 +826,49 @@ describe('a joining gateway (D22)', () => {
     house.commit(truncated('flows'));
     await settled();
     expect(gateway.socket.events()).toEqual([]);
+  });
+
+  it('ORD-6: while an account is owed a resync nobody goes live: the row may be open that a hand has closed', async () => {
+    let read = (): void => undefined;
+    const { house, gateway } = await joining([stored()], (h) => {
+      h.flowRecords.holdRead = new Promise((resolve) => (read = resolve));
+    });
+    house.mayGrant = false;
+    read();
+    await settled();
+    expect(gateway.socket.events()).toEqual(['closed 1012']);
+  });
+
+  const moved = stored({ id: 'moved on to' as FlowId, createdAt: MONDAY_9 });
+  it.each<[string, Partial<StoredFlow>, boolean]>([
+    ['closed by a hand', { revokedAt: MONDAY_9, isCutByHand: true }, true],
+    ['closed by us', { revokedAt: MONDAY_9 }, false],
+    [
+      'closed by a hand, which the gateway was told',
+      { revokedAt: MONDAY_9, isCutByHand: true, pushedAt: MONDAY_9 },
+      false,
+    ],
+  ])('CUT-1: a pair that moved on from a row %s', async (_how, former, isCut) => {
+    const { house, gateway } = await joining([stored(former), moved]);
+    expect(gateway.socket.events()).toEqual(isCut ? ['init', 'reject_access'] : ['init', 'resource_updated']);
+    expect(house.store.flows.size).toBe(isCut ? 0 : 1);
+    const closed = house.flowRecords.closings.filter(({ flowId }) => flowId === moved.id);
+    expect(closed.map(({ reason }) => reason)).toEqual(isCut ? ['cut-by-hand'] : []);
+  });
+
+  it.each([
+    ['an open row', {}, true],
+    ['a closed row', { at: MONDAY_9 }, false],
+  ])('CUT-1: a pair that moved on from %s which a hand deletes while it is read', async (_what, revoked, isCut) => {
+    let read = (): void => undefined;
+    const { house, gateway } = await joining([moved], (h) => {
+      h.flowRecords.holdRead = new Promise((resolve) => (read = resolve));
+    });
+    house.commit(rawChange('delete', 'flows', rawFlow(aFlowRecord(), revoked), null));
+    read();
+    await settled();
+    expect(house.store.flows.size).toBe(isCut ? 0 : 1);
+    expect(gateway.socket.events().includes('reject_access')).toBe(isCut);
   });
 
   it('D8a: what was read before commits went by unheard is read again', async () => {

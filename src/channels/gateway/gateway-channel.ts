@@ -218,6 +218,11 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
       this.evict();
       return;
     }
+    // What is owed may be a cut: a row that was read open, and is not registered yet, would not be looked up (CUT-1, ORD-6).
+    if (!handle.mayGrant()) {
+      this.socket.close(1012, 'stale');
+      return;
+    }
     // An older one that went live while we read: what it was granted since is not in what we read.
     twin?.evict();
     if (twin || !this.#isStill(handle, asOf)) {

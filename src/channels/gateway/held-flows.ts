@@ -226,7 +226,10 @@ export class HeldFlows {
       for (const row of replaced) this.#closeRow(row.id, 'replaced', null);
       const owed = rows.filter(isOwed);
       const former = owed.filter((row) => row !== current);
-      if ((current && this.#restoreOne(current, former, cause)) || owed.length === 0) continue;
+      // The hand was not heard, and the pair moved on from the row that it had cut.
+      if (current && former.some(isUntoldCut)) this.closeRejected(current.id, 'cut-by-hand', cause);
+      else if (current && this.#restoreOne(current, former, cause)) continue;
+      if (owed.length === 0) continue;
       const { clientId, resourceId } = newest;
       const flowIds = owed.map((row) => row.id);
       rejected.push({ clientId, resourceId, flowIds, cause: current ? cause : null });
@@ -422,6 +425,11 @@ export class HeldFlows {
  */
 function isOwed(row: StoredFlow): boolean {
   return row.deliveredAt === null;
+}
+
+/** The gateway was not told either: what it has been granted since is not a new flow (CUT-1). */
+function isUntoldCut(row: StoredFlow): boolean {
+  return row.isCutByHand && row.pushedAt === null;
 }
 
 function servedPair(flow: Flow): ServedPair {

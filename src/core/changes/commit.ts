@@ -44,8 +44,7 @@ export interface Commit {
   readonly committedAt: EpochMs;
   /**
    * Changes of each account in stream order. A TRUNCATE stands in every account's list that the commit names, at its
-   * place; accounts not named here get `truncates` alone. One of `flows` that stands in an account's list alone says that
-   * a hand has cut flows of that account in an oversize commit, which kept none of the rows. A row that moved between accounts is a delete in one and an
+   * place; accounts not named here get `truncates` alone. A row that moved between accounts is a delete in one and an
    * insert in the other.
    */
   readonly byAccount: ReadonlyMap<AccountId, readonly Change[]>;
@@ -56,6 +55,8 @@ export interface Commit {
   readonly messages: readonly LogicalMessage[];
   /** Accounts whose changes could not be kept (oversize commit) or read: their stores must be read again (D14). */
   readonly resync: ReadonlySet<AccountId> | 'all';
+  /** Those of which a hand may have cut flows by such rows; each of them is in `resync` too (CUT-1). */
+  readonly hiddenCuts: ReadonlySet<AccountId> | 'all';
   /** Rows in the commit, kept or not. */
   readonly changeCount: number;
 }
@@ -67,4 +68,8 @@ export function changesOf(commit: Commit, accountId: AccountId): readonly Change
 
 export function mustResync(commit: Commit, accountId: AccountId): boolean {
   return commit.resync === 'all' || commit.resync.has(accountId);
+}
+
+export function mayHideCuts(commit: Commit, accountId: AccountId): boolean {
+  return commit.hiddenCuts === 'all' || commit.hiddenCuts.has(accountId);
 }

@@ -29,6 +29,7 @@ const pair = {
   gatewayId: flow.gatewayId,
   clientId: flow.clientId,
   resourceId: flow.resourceId,
+  reason: 'cut-by-hand',
 };
 
 describe('cutsIn (D8a)', () => {
@@ -63,12 +64,12 @@ describe('cutsIn (D8a)', () => {
   });
 
   it.each([
-    ['by hand', CUT_BY_HAND],
-    ['by us', CLOSED_BY_US],
+    ['by hand', CUT_BY_HAND, 'cut-by-hand'],
+    ['by us', { ...CLOSED_BY_US, revoked_reason: 'moved' }, 'moved'],
   ])(
     'the delete of an unexpired row that was closed %s cuts nothing now, but is owed to a gateway that is away',
-    (_who, row) => {
-      expect(cutsIn([remove(row)], now)).toEqual([{ ...pair, wasClosed: true, deleted: flow }]);
+    (_who, row, reason) => {
+      expect(cutsIn([remove(row)], now)).toEqual([{ ...pair, wasClosed: true, reason, deleted: flow }]);
     },
   );
 

@@ -34,6 +34,13 @@ export function cutsIn(changes: readonly Change[], now: EpochMs): Cut[] {
   return cuts;
 }
 
+/** Whether a hand may have cut by a change of `flows` that cannot be kept, or not be read in full. */
+export function mayCut(change: Omit<RowChange, 'seq'>, now: EpochMs): boolean {
+  if (change.kind === 'insert') return false;
+  if (change.kind === 'update') return change.new?.['revoked_position'] == null;
+  return (expiryOf(change.old ?? {}) ?? Infinity) > now;
+}
+
 /** Rows that we have closed ourselves, and no hand before us. */
 export function closingsIn(changes: readonly Change[]): FlowId[] {
   return changes.flatMap((change) =>
@@ -53,12 +60,8 @@ function takesAccount(change: Change): boolean {
 
 function cutOf(change: RowChange, now: EpochMs): Cut | undefined {
   const row = change.old ?? change.new;
-  if (change.kind === 'insert' || !row) return undefined;
-  const meansNothing =
-    change.kind === 'update'
-      ? change.new?.['revoked_position'] != null || change.new?.['revoked_at'] == null
-      : (expiryOf(row) ?? Infinity) <= now;
-  if (meansNothing) return undefined;
+  if (!row || !mayCut(change, now)) return undefined;
+  if (change.kind === 'update' && change.new?.['revoked_at'] == null) return undefined;
   return {
     kind: 'flow',
     flowId: row['id'] as FlowId,
@@ -66,6 +69,7 @@ function cutOf(change: RowChange, now: EpochMs): Cut | undefined {
     clientId: row['client_id'] as ClientId,
     resourceId: row['resource_id'] as ResourceId,
     wasClosed: row['revoked_at'] != null,
+    reason: row['revoked_reason'] ?? 'cut-by-hand',
     deleted: change.kind === 'delete' ? recordOf(row) : undefined,
   };
 }

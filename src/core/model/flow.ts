@@ -38,6 +38,8 @@ export interface FlowRecord {
 /** A row read back at a gateway's join: unexpired, closed or not. */
 export interface StoredFlow extends FlowRecord {
   readonly revokedAt: EpochMs | null;
+  /** It ended by a hand, not for a reason of ours. */
+  readonly isCutByHand: boolean;
   /** When its gateway was last told that it ended. */
   readonly pushedAt: EpochMs | null;
   /** When the gateway was proven to have read that (G4). */
@@ -60,6 +62,11 @@ export const OWN_REASONS = [
   'expired',
   'unwritable',
 ] as const;
+
+/** @param stored `flows.revoked_reason`; null where a hand gave none */
+export function isOwnReason(stored: string | null): boolean {
+  return (OWN_REASONS as readonly (string | null)[]).includes(stored);
+}
 
 /** Why a flow ended; stored in `flows.revoked_reason`, where a hand may have written any other text. */
 export type RevokedReason = (typeof OWN_REASONS)[number] | 'cut-by-hand';

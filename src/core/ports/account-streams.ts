@@ -8,8 +8,8 @@ import type { EpochMs } from '../model/time.js';
 import type { LastHeard } from './commit-sink.js';
 
 /**
- * An operator's hand on the flow history (D8a): on one row; on all rows of the account; or, after a gap in the stream, perhaps
- * on rows that nobody holds any more, in commits after what was heard.
+ * An operator's hand on the flow history (D8a): on one row; on all rows, by TRUNCATE; or, where commits could not be heard or
+ * read, perhaps on rows that nobody holds any more, in commits after what was heard.
  */
 export type Cut = FlowCut | { readonly kind: 'all' } | { readonly kind: 'gap'; readonly heard: LastHeard };
 
@@ -21,6 +21,8 @@ export interface FlowCut {
   readonly resourceId: ResourceId;
   /** The row was closed already: nothing is cut now, but a deleted one is still owed to a gateway that is away. */
   readonly wasClosed: boolean;
+  /** Why the flow ended: what a closed row said of it, or the hand. */
+  readonly reason: string;
   /** The deleted row, to be put back as revoked; undefined when it was updated, or cannot be read. */
   readonly deleted: FlowRecord | undefined;
 }

@@ -29,6 +29,8 @@ export interface FlowDelivery {
 export interface HandMadeCut {
   readonly at: EpochMs;
   readonly cause: Cause;
+  /** Why the flow had ended, if it had; or the hand. */
+  readonly reason: string;
   /** Its gateway hears of it now; else at its next join. */
   readonly isConnected: boolean;
 }
