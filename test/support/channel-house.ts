@@ -580,3 +580,18 @@ export async function settled(): Promise<void> {
 export function secondsAfterStart(ms: number): number {
   return Math.floor((MONDAY_9 + ms) / 1000);
 }
+
+/** Joined, with one open flow and nothing unread. */
+export async function withFlow(of: { version?: string; rows?: ReturnType<typeof anAccountInUse> } = {}) {
+  const house = new ChannelHouse(of.rows);
+  const gateway = await house.gateway(of.version === undefined ? {} : { version: of.version });
+  const client = await house.client();
+  client.asksFor();
+  gateway.answers();
+  await house.flowRecords.flush();
+  house.turn();
+  const heard = [...gateway.socket.events(), ...client.socket.events()].join();
+  if (heard !== 'init,authorize_flow,init,flow_created') throw new Error(`no flow: ${heard}`);
+  house.heard.length = 0;
+  return { house, gateway, client };
+}

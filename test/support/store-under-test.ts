@@ -1,6 +1,7 @@
 /** The registry of account stores on a model of the database: a test decides when each thing happens. */
 import type { AccountId, ClientId, GatewayId } from '../../src/core/model/ids.js';
 import type { Position } from '../../src/core/model/position.js';
+import type { AccountHandle } from '../../src/core/ports/account-stores.js';
 import type { AccountStreams, AppliedStep, StepImpacts } from '../../src/core/ports/account-streams.js';
 import type { FlowRecords } from '../../src/core/ports/flow-records.js';
 import type { HydrationReader, XidSnapshot } from '../../src/core/ports/hydration-reader.js';
@@ -11,7 +12,7 @@ import { OpenReceipts } from '../../src/replication/open-receipts.js';
 import type { Scheduler } from '../../src/core/support/scheduler.js';
 import { AccountStoreRegistry, type StoreOptions } from '../../src/store/account-store-registry.js';
 import { ManualClock } from './manual-clock.js';
-import { ModelDatabase } from './model-database.js';
+import { ModelDatabase, type ModelTransaction } from './model-database.js';
 
 const IGNORED = (): void => undefined;
 const NO_METRICS: Metrics = {
@@ -56,6 +57,10 @@ class RecordingStreams implements AccountStreams {
     return this.clients;
   }
 }
+
+export const ACCOUNT = 'a0000000-0000-4000-8000-000000000001' as AccountId;
+export const OTHER = 'a0000000-0000-4000-8000-000000000002' as AccountId;
+export const GROUP = 'b0000000-0000-4000-8000-000000000001';
 
 const OPTIONS: StoreOptions = { idleTtlMs: 60_000, hydrationConcurrency: 8, resyncLimitMs: 60_000, auditIntervalMs: 0 };
 
@@ -114,6 +119,35 @@ export class StoreUnderTest {
     );
   }
 
+  /** Two accounts, the first with a group, and all of it streamed and visible. */
+  static async ofSmallAccounts(options: Partial<StoreOptions> = {}): Promise<StoreUnderTest> {
+    const test = new StoreUnderTest(options);
+    test.db.run((tx) => {
+      for (const id of [ACCOUNT, OTHER]) {
+        tx.set('accounts', { id, name: 'a', slug: 'a', config: '{}', disabled_at: null });
+      }
+      named('as it began')(tx);
+    });
+    test.streamAll();
+    await test.settle();
+    return test;
+  }
+
+  async joined(accountId = ACCOUNT): Promise<AccountHandle> {
+    const opening = this.registry.open(accountId);
+    await this.answerReads();
+    return opening;
+  }
+
+  /** Committed and streamed, and still invisible to snapshots: what a synchronous standby that is away does (E3). */
+  streamedTooEarly(write: (tx: ModelTransaction) => unknown): ModelTransaction {
+    const tx = this.db.begin();
+    write(tx);
+    this.db.commit(tx);
+    this.streamAll();
+    return tx;
+  }
+
   /** Hands the registry the next commit of the stream. False at its end. */
   stream(): boolean {
     const commit = this.db.nextCommit();
@@ -142,6 +176,14 @@ export class StoreUnderTest {
     await turns();
   }
 }
+
+/** A group of the account, by another name each time: the change that tests of stores make. */
+export const named =
+  (name: string, accountId = ACCOUNT) =>
+  (tx: ModelTransaction): ModelTransaction =>
+    tx.set('groups', { account_id: accountId, id: GROUP, name });
+
+export const nameIn = (handle: AccountHandle): string | undefined => handle.state.row('groups', GROUP)?.name;
 
 /** Lets every promise that can settle do so. */
 export async function turns(): Promise<void> {
