@@ -33,7 +33,10 @@ export interface Beat {
 export interface PublicationsSeen {
   /** Changes when one of them is dropped or made again. */
   readonly identity: string;
-  /** Changes with every alteration, also with one that puts back what another took: rows between the two are not streamed. */
+  /**
+   * Changes with every alteration, also with one that puts back what another took: rows between the two are not streamed. And
+   * when a table gets another name: another table may have taken its place.
+   */
   readonly version: string;
 }
 
@@ -304,8 +307,8 @@ export class Heartbeat implements Freshness {
 export const PUBLICATIONS_SEEN = `
   coalesce(string_agg(oid::text, ',' ORDER BY pubname), '') AS publications,
   md5(string_agg(concat_ws(' ', xmin::text,
-    (SELECT string_agg(concat_ws(' ', r.oid, r.xmin::text), ',' ORDER BY r.oid)
-     FROM pg_publication_rel r WHERE r.prpubid = pg_publication.oid),
+    (SELECT string_agg(concat_ws(' ', r.oid, r.xmin::text, c.relnamespace, c.relname), ',' ORDER BY r.oid)
+     FROM pg_publication_rel r LEFT JOIN pg_class c ON c.oid = r.prrelid WHERE r.prpubid = pg_publication.oid),
     (SELECT string_agg(concat_ws(' ', n.oid, n.xmin::text), ',' ORDER BY n.oid)
      FROM pg_publication_namespace n WHERE n.pnpubid = pg_publication.oid)), ';' ORDER BY pubname)
   ) AS publications_version`;

@@ -273,6 +273,20 @@ describe('a slot', () => {
     },
   );
 
+  it('ORD-6: has every store read again when another table takes the name of one that is published', async () => {
+    const stream = await started();
+    await database.sql(
+      'ALTER TABLE groups RENAME TO former_groups; CREATE TABLE groups (LIKE former_groups INCLUDING ALL)',
+    );
+    await database.sql('ALTER TABLE groups REPLICA IDENTITY FULL');
+    await insertGroup('unheard');
+    await until(() => stream.sink.resyncs.includes('publications were altered'), 'the alteration to be noticed');
+    await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(groupNames(stream)).toEqual(['after']);
+  });
+
   it('ORD-6: owes for a publication that it put right also when the connection breaks before it streams', async () => {
     const first = await started();
     await first.stop();
