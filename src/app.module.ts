@@ -30,6 +30,7 @@ import { PostgresConnects } from './db/postgres-connects.js';
 import { PostgresHydrationReader } from './db/postgres-hydration-reader.js';
 import { publicationNames, reconcilePublications } from './db/publications.js';
 import { runStatement } from './db/run-statement.js';
+import { slotPublications } from './db/slot-publications.js';
 import { slotState } from './db/slot-state.js';
 import { HealthModule } from './health/health.module.js';
 import { PrometheusMetrics } from './health/prometheus-metrics.js';
@@ -212,11 +213,8 @@ function replicationSetup(
       ...{ clock, scheduler, random, log },
       run: (text, values) => runStatement(database, 'heartbeat', text, values),
       readSlot: () => slotState(database, config.replicationSlot),
-      reconcilePublications: async () => {
-        const changes = await reconcilePublications(database, config.publicationPrefix);
-        if (changes.some(({ what }) => what === 'created')) return 'created';
-        return changes.length > 0 ? 'altered' : 'unchanged';
-      },
+      reconcilePublications: async () => (await reconcilePublications(database, config.publicationPrefix)).length > 0,
+      slotPublications: slotPublications(database, config.replicationSlot),
       beforeGap: () => forgetHistory(database, null),
     },
   };

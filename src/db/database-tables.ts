@@ -135,6 +135,10 @@ export interface Tables {
     readonly delivery: PushEnd | 'not-connected' | null;
     readonly delivered_at: NullableTimestamp;
   };
+  readonly slots: {
+    readonly name: string;
+    readonly publications: string;
+  };
   readonly timelines: {
     readonly epoch: GeneratedAlways<number>;
     readonly system_id: string;

@@ -13,6 +13,7 @@ import * as oneDevicePerPoint from '../../db/migrations/0007_one_device_per_poin
 import * as revocations from '../../db/migrations/0008_revocations.js';
 import * as changeLogSpool from '../../db/migrations/0009_change_log_spool.js';
 import * as dropChangeLogSpool from '../../db/migrations/0010_drop_change_log_spool.js';
+import * as slots from '../../db/migrations/0011_slots.js';
 
 export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0001_accounts_and_actors': accountsAndActors,
@@ -25,4 +26,5 @@ export const MIGRATIONS: Readonly<Record<string, Migration>> = {
   '0008_revocations': revocations,
   '0009_change_log_spool': changeLogSpool,
   '0010_drop_change_log_spool': dropChangeLogSpool,
+  '0011_slots': slots,
 };

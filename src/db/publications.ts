@@ -6,7 +6,6 @@ import { sql } from 'kysely';
 import type { Transaction } from 'kysely';
 import { ACCOUNT_TABLES } from '../core/model/rows.js';
 import type { Tables } from './database-tables.js';
-import { forgetHistoryIn } from './epochs.js';
 import type { Database } from './open-database.js';
 
 export interface PublicationNames {
@@ -17,8 +16,8 @@ export interface PublicationNames {
 }
 
 /**
- * What had to be done. After `created` the slot cannot decode what was written before and must be made again (events.md
- * B.3.11); after any of them live accounts must be read again (B.3.8).
+ * What had to be done. After any of it the slot must be made again and live accounts be read again (events.md B.3.8, B.3.11):
+ * what was written before is left out, or cannot be decoded.
  */
 export interface PublicationChange {
   readonly publication: string;
@@ -41,7 +40,6 @@ export function reconcilePublications(database: Database, prefix: string): Promi
     await sql`SELECT pg_advisory_xact_lock(hashtext('portcullis reconcile-publications'))`.execute(db);
     const changes: PublicationChange[] = [];
     for (const publication of wanted) changes.push(...(await reconcile(db, publication)));
-    if (changes.length > 0) await forgetHistoryIn(db, null); // rows of flows may have gone by unheard
     return changes;
   });
 }

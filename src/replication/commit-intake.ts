@@ -1,6 +1,5 @@
 /** From the bytes of the stream to the sink and the recorder: decodes, assembles, leaves out what came before, hands on. */
 import { formatPosition, type Position } from '../core/model/position.js';
-import type { StreamTable } from '../core/changes/commit.js';
 import type { CommitSink } from '../core/ports/commit-sink.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { Clock } from '../core/support/clock.js';
@@ -168,7 +167,7 @@ export class CommitIntake {
   }
 
   /** Counted every time, logged once per connection and reason: one statement may touch a million rows. */
-  #reportUnreadable(table: StreamTable, why: string): void {
+  #reportUnreadable(table: string, why: string): void {
     this.with_.metrics.rowUnreadable(table);
     const reason = `${table}: ${why}`;
     if (this.#reported.has(reason)) return;

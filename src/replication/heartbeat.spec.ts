@@ -18,13 +18,14 @@ function aHeartbeat() {
         if (answer.error) throw answer.error;
         if (answer.isHanging) await new Promise<void>((end) => hanging.push(end));
         if (answer.isReadOnly && sql.includes('emit_message')) throw new Error('permission denied');
-        const seen = { xmax: '77', publications: '1,2', publications_version: 'ab' };
+        const seen = { xmax: '77', publications: '1,2' };
         if (answer.isReadOnly) return [{ position: answer.endOfLog, ...seen }];
         sent.push(String(values[1]));
         return [{ position: '0/100', ...seen }];
       },
       onBeat,
       askStream,
+      generation: () => 3,
       onTick: jest.fn(),
       clock,
       metrics: { replicationLag } as never,
@@ -119,9 +120,7 @@ describe('Heartbeat', () => {
     await advance(1);
     expect(sent).toHaveLength(5);
     expect(onBeat).toHaveBeenLastCalledWith(
-      expect.objectContaining({
-        ...{ xmax: 77n, walPosition: 0x100n, publications: { identity: '1,2', version: 'ab' } },
-      }),
+      expect.objectContaining({ xmax: 77n, walPosition: 0x100n, publications: '1,2', begunIn: 3 }),
     );
     heartbeat.stop();
     await advance(60_000);
@@ -168,6 +167,24 @@ describe('Heartbeat', () => {
     await advance(30_001);
     expect(heartbeat.staleBecause()).toMatch(/30 s ago/);
     heartbeat.handed(0x300n, 0);
+    expect(heartbeat.isFresh()).toBe(true);
+  });
+
+  it('ORD-6: in doubt, what was begun before proves nothing, however it comes', async () => {
+    const { heartbeat, answer, advance, settled } = aHeartbeat();
+    heartbeat.start();
+    await settled();
+    heartbeat.seen('p.hb', 'node 1');
+    expect(heartbeat.isFresh()).toBe(true);
+    await advance(5_000);
+    answer.isReadOnly = true;
+    heartbeat.passed(0x200n);
+    heartbeat.doubt();
+    expect(heartbeat.isFresh()).toBe(false);
+    heartbeat.seen('p.hb', 'node 2');
+    await advance(5_000); // the log was asked for its end, which was passed before
+    expect(heartbeat.isFresh()).toBe(false);
+    heartbeat.passed(0x200n);
     expect(heartbeat.isFresh()).toBe(true);
   });
 

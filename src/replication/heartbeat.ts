@@ -26,18 +26,10 @@ export interface Beat {
   readonly walPosition: Position;
   /** A recent full transaction id. */
   readonly xmax: bigint;
-  readonly publications: PublicationsSeen;
-}
-
-/** Text that is compared and never read. */
-export interface PublicationsSeen {
-  /** Changes when one of them is dropped or made again. */
-  readonly identity: string;
-  /**
-   * Changes with every alteration, also with one that puts back what another took: rows between the two are not streamed. And
-   * when a table gets another name: another table may have taken its place.
-   */
-  readonly version: string;
+  /** See `PUBLICATIONS_VERSION`. */
+  readonly publications: string;
+  /** What `generation` said when the statement was begun. */
+  readonly begunIn: number;
 }
 
 /**
@@ -53,6 +45,8 @@ export interface HeartbeatDependencies {
   readonly onBeat: (beat: Beat) => void;
   /** Asks the server, over the stream itself, for a keepalive. Does nothing while there is no stream. */
   readonly askStream: () => void;
+  /** Counts the connections that streamed: what was seen during an earlier one says nothing of this one. */
+  readonly generation: () => number;
   /** Runs once in each interval. */
   readonly onTick: () => void;
   readonly clock: Clock;
@@ -163,14 +157,19 @@ export class Heartbeat implements Freshness {
     }
   }
 
-  /** Positions of another branch of history mean nothing, nor do the beats written there. */
-  forget(): void {
+  /** What came may lack commits: only what is begun from now on, and comes out of the next stream, proves anything. */
+  doubt(): void {
     this.#unseen.clear();
     this.#provenAt = undefined;
     this.#streamPosition = 0n;
-    this.#walPosition = 0n;
     this.#lastCommitAt = undefined;
     this.#askedStreamAt = undefined;
+  }
+
+  /** Positions of another branch of history mean nothing, nor do the beats written there. */
+  forget(): void {
+    this.doubt();
+    this.#walPosition = 0n;
   }
 
   /** Age of the last proof; undefined before the first, and of one that lies ahead: the clock was wrong then, and is set. */
@@ -246,12 +245,14 @@ export class Heartbeat implements Freshness {
 
   async #ask(statement: string, values: readonly unknown[]): Promise<Beat> {
     const begunAt = this.with_.clock.now();
+    const begunIn = this.with_.generation();
     const [row] = await this.#run(statement, values);
     return {
       begunAt,
+      begunIn,
       walPosition: parsePosition(String(row?.['position'])) ?? 0n,
       xmax: BigInt(String(row?.['xmax'])),
-      publications: { identity: String(row?.['publications']), version: String(row?.['publications_version']) },
+      publications: String(row?.['publications']),
     };
   }
 
@@ -303,25 +304,27 @@ export class Heartbeat implements Freshness {
   }
 }
 
-/** Columns of a select from `pg_publication` (ORD-6). A row of a catalog that is altered gets another `xmin`, or another `oid`. */
-export const PUBLICATIONS_SEEN = `
-  coalesce(string_agg(oid::text, ',' ORDER BY pubname), '') AS publications,
-  md5(string_agg(concat_ws(' ', xmin::text,
+/**
+ * Of a select from `pg_publication`; text that is compared and never read (ORD-6). It changes with every alteration, also with
+ * one that puts back what another took, since a row of a catalog that is altered gets another `xmin` or another `oid`: rows
+ * written between the two are not streamed. And with the name of a table: another one may have taken its place.
+ */
+export const PUBLICATIONS_VERSION = `
+  coalesce(string_agg(concat_ws(' ', oid, xmin::text,
     (SELECT string_agg(concat_ws(' ', r.oid, r.xmin::text, c.relnamespace, c.relname), ',' ORDER BY r.oid)
      FROM pg_publication_rel r LEFT JOIN pg_class c ON c.oid = r.prrelid WHERE r.prpubid = pg_publication.oid),
     (SELECT string_agg(concat_ws(' ', n.oid, n.xmin::text), ',' ORDER BY n.oid)
-     FROM pg_publication_namespace n WHERE n.pnpubid = pg_publication.oid)), ';' ORDER BY pubname)
-  ) AS publications_version`;
+     FROM pg_publication_namespace n WHERE n.pnpubid = pg_publication.oid)), ';' ORDER BY pubname), '')`;
 
 /**
  * The flushed end: what is not flushed yet is not in the stream either, and a commit that does not wait for its flush is
  * flushed within three rounds of the log writer (0.6 s).
  */
 const END_SQL = `
-  SELECT pg_current_wal_flush_lsn()::text AS position, pg_snapshot_xmax(pg_current_snapshot())::text AS xmax, seen.*
-  FROM (SELECT ${PUBLICATIONS_SEEN} FROM pg_publication WHERE pubname = ANY ($1::text[])) AS seen`;
+  SELECT pg_current_wal_flush_lsn()::text AS position, pg_snapshot_xmax(pg_current_snapshot())::text AS xmax,
+    (SELECT ${PUBLICATIONS_VERSION} FROM pg_publication WHERE pubname = ANY ($1::text[])) AS publications`;
 
 const BEAT_SQL = `
   SELECT pg_logical_emit_message(false, $1, $2)::text AS position,
-    pg_snapshot_xmax(pg_current_snapshot())::text AS xmax, seen.*
-  FROM (SELECT ${PUBLICATIONS_SEEN} FROM pg_publication WHERE pubname = ANY ($3::text[])) AS seen`;
+    pg_snapshot_xmax(pg_current_snapshot())::text AS xmax,
+    (SELECT ${PUBLICATIONS_VERSION} FROM pg_publication WHERE pubname = ANY ($3::text[])) AS publications`;

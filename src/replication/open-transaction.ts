@@ -125,6 +125,12 @@ export class OpenTransaction {
     this.oweResync(account);
   }
 
+  /** For rows of which not even the table is known. */
+  oweEverything(): void {
+    this.#resync = 'all';
+    this.#hiddenCuts = 'all';
+  }
+
   finish(position: Position): AssembledCommit {
     if (this.#oversize) this.#giveOut();
     return {

@@ -6,6 +6,7 @@ import type { ChangeLog } from '../core/ports/change-log.js';
 import type { CommitSink, LastHeard } from '../core/ports/commit-sink.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { SlotPublications } from '../core/ports/slot-publications.js';
 import type { SlotStatus } from '../core/ports/slot-status.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
@@ -17,12 +18,7 @@ import type { Beat, Heartbeat } from './heartbeat.js';
 import { MalformedWalError } from './malformed-wal-error.js';
 import type { OpenReceipts } from './open-receipts.js';
 import type { Recorder } from './recorder.js';
-import {
-  type KnownPublications,
-  readPublications,
-  readServerIdentity,
-  type ServerIdentity,
-} from './server-identity.js';
+import { readPublications, readServerIdentity, type ServerIdentity } from './server-identity.js';
 import type { Slot, SlotMade } from './slot.js';
 import type { XidEpoch } from './xid-epoch.js';
 
@@ -30,9 +26,6 @@ export interface StreamOptions {
   /** `[a-z0-9_]` each. */
   readonly publications: readonly string[];
 }
-
-/** What was found and put right: `created` needs a new slot, `altered` that stores are read again (events.md B.7). */
-export type PublicationsOutcome = 'unchanged' | 'altered' | 'created';
 
 export interface StreamDependencies {
   /** A new connection, of whichever kind. */
@@ -46,8 +39,9 @@ export interface StreamDependencies {
   readonly xids: XidEpoch;
   readonly sink: CommitSink;
   readonly changeLog: ChangeLog;
-  /** Makes the publications what they must be; called before each connection streams. */
-  readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  /** Makes the publications what they must be; called before each connection streams. True: they were not. */
+  readonly reconcilePublications: () => Promise<boolean>;
+  readonly slotPublications: SlotPublications;
   /** A connection has begun to stream. */
   readonly onStreaming: () => void;
   readonly clock: Clock;
@@ -61,6 +55,7 @@ const GOOD_SESSION_MS = 5_000;
 /** The same bytes could not be read so many times: the slot will never bring others. */
 const MALFORMED_LIMIT = 3;
 const ALARMING_FAILURES = 5;
+const PUT_RIGHT_LIMIT = 5;
 /** At a stop, for the last rows to be recorded and for the server to say goodbye. */
 const DRAIN_LIMIT_MS = 1_000;
 const CLOSE_LIMIT_MS = 2_000;
@@ -88,9 +83,9 @@ export class ReplicationStream {
   #server: ServerIdentity | undefined;
   #backend: Backend | undefined;
   #former: Backend | undefined;
-  #publications: KnownPublications | undefined;
-  /** They left rows out and are right again: a resync is owed for it, also when this connection breaks before it streams. */
-  #wasAltered = false;
+  /** As they were when the slot was made. */
+  #publications: string | undefined;
+  #generation = 0;
   /** When the publications were last seen to be right. */
   #rightUpTo: LastHeard | undefined;
   /** Why the slot that is there must not be used again. */
@@ -144,23 +139,24 @@ export class ReplicationStream {
     if (this.#isStreaming) this.#source?.regulate();
   }
 
-  /**
-   * A publication dropped (PostgreSQL 18) or altered under a running stream is not an error: rows just stop coming. The next
-   * connection puts it right and has the stores read again.
-   */
-  beat({ xmax, begunAt, publications }: Beat): void {
+  /** A publication dropped (PostgreSQL 18) or altered under a running stream is not an error: rows just stop coming. */
+  beat({ xmax, begunIn, publications }: Beat): void {
     this.with_.xids.observe(xmax);
-    const known = this.#publications;
-    if (!known || !this.#isStreaming || begunAt <= known.readAt) return;
-    if (publications.identity !== known.identity)
-      this.#source?.destroy(new Error('a publication was dropped or made again'));
-    else if (publications.version !== known.version) this.#source?.destroy(new Error('a publication was altered'));
+    // What a broken connection missed is seen by the next one.
+    if (!this.#isStreaming || begunIn !== this.#generation || publications === this.#publications) return;
+    this.#replace('publication-altered');
   }
 
   /** A slot that is gone brings nothing more, whatever our connection believes: the next one makes a new slot. */
-  slotSeen({ state }: SlotStatus, begunAt: EpochMs): void {
-    if ((state !== 'lost' && state !== 'missing') || !this.#isStreaming || begunAt <= this.#streamingSince) return;
-    this.#source?.destroy(new Error(`the slot is ${state}`));
+  slotSeen({ state }: SlotStatus, begunIn: number): void {
+    if ((state !== 'lost' && state !== 'missing') || begunIn !== this.#generation) return;
+    this.with_.heartbeat.doubt();
+    if (this.#isStreaming) this.#source?.destroy(new Error(`the slot is ${state}`));
+  }
+
+  /** Counts the connections that streamed. Not a time: a clock that is set back would make all that is seen look old. */
+  get generation(): number {
+    return this.#generation;
   }
 
   /** How long the present connection has been streaming; undefined while none does. */
@@ -177,8 +173,8 @@ export class ReplicationStream {
     const { slot, log, heartbeat, acknowledger } = this.with_;
     const lsn = formatPosition(acknowledger.acknowledgedPosition());
     log.error('replication.backlog-abandoned', { slot: slot.name, behindMs: heartbeat.proofAgeMs(), lsn });
-    this.#replaceSlot = 'backlog-abandoned';
-    this.#source?.destroy(new Error('the stream is too far behind'));
+    this.#replaceSlot = undefined;
+    this.#replace('backlog-abandoned');
   }
 
   /**
@@ -215,6 +211,7 @@ export class ReplicationStream {
       await this.#prepare(source);
       await source.run(slot.name, () => {
         this.#isStreaming = true;
+        this.#generation += 1;
         this.#streamingSince = clock.now();
         this.#former = this.#server?.backend;
         metrics.replicationState('streaming');
@@ -232,42 +229,50 @@ export class ReplicationStream {
   }
 
   async #prepare(source: ChangeSource): Promise<void> {
-    const { slot, acknowledger, sink, log, clock, reconcilePublications } = this.with_;
+    const { slot, acknowledger, sink, log, clock, slotPublications } = this.with_;
     const server = await readServerIdentity(source);
     if (server.isStandby)
       throw new Error('the database is a standby: its snapshots cannot be fenced (events.md B.3.7)');
     this.#backend = server.backend;
     await this.#enter(server);
 
-    this.#found(await reconcilePublications());
+    this.#publications ??= await slotPublications.read();
     const readAt = clock.now();
-    const publications = await readPublications(source, this.options.publications);
-    const known = this.#publications;
-    if (known && known.identity !== publications.identity) this.#found('created');
-    else if (known && known.version !== publications.version) this.#found('altered');
+    const publications = await this.#rightPublications(source);
+    const wasAltered = publications !== this.#publications;
+    if (wasAltered) this.#replace('publication-altered');
     const prepared = await slot.prepare(source, this.#replaceSlot);
     if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
-    const wasAltered = this.#wasAltered;
-    this.#wasAltered = false;
     this.#replaceSlot = undefined;
-    this.#publications = { ...publications, readAt };
     // While a publication was wrong the stream went on without what it left out.
-    const heard = wasAltered || prepared.madeBecause === 'publication-replaced' ? this.#rightUpTo : undefined;
+    const heard = wasAltered ? this.#rightUpTo : undefined;
     const received = acknowledger.receivedPosition();
     const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined)
       sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits', heard);
-    else if (wasReadByAnother)
-      sink.resyncAll('another process has read the replication slot meanwhile', 'commits', heard);
-    else if (wasAltered) sink.resyncAll('publications were altered', 'commits', heard);
+    else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile', 'commits');
     this.#rightUpTo = { upTo: prepared.confirmed, at: readAt };
+    if (wasAltered) await slotPublications.keep(publications);
+    this.#publications = publications;
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
   }
 
-  #found(outcome: PublicationsOutcome): void {
-    if (outcome !== 'unchanged') this.#wasAltered = true;
-    if (outcome === 'created') this.#replaceSlot ??= 'publication-replaced';
+  /** Their version, read before they were found to be right: whatever alters them later makes another one of it. */
+  async #rightPublications(source: ChangeSource): Promise<string> {
+    for (let tries = 0; tries < PUT_RIGHT_LIMIT; tries += 1) {
+      const version = await readPublications(source, this.options.publications);
+      if (!(await this.with_.reconcilePublications())) return version;
+      this.#replace('publication-altered');
+    }
+    throw new Error('somebody else alters the publications again and again');
+  }
+
+  /** From now on until the new slot is read nothing is proven (ORD-6). */
+  #replace(because: SlotMade): void {
+    this.#replaceSlot ??= because;
+    this.with_.heartbeat.doubt();
+    if (this.#isStreaming) this.#source?.destroy(new Error(`the slot must be replaced: ${because}`));
   }
 
   /**
@@ -320,7 +325,7 @@ export class ReplicationStream {
   #report(error: unknown): void {
     if (error instanceof MalformedWalError) this.#countMalformed();
     // The slot was there a moment ago: the name that is not defined is a publication's, as of some place in the log.
-    if (codeOf(error) === UNDEFINED_OBJECT) this.#replaceSlot ??= 'publication-replaced';
+    if (codeOf(error) === UNDEFINED_OBJECT) this.#replace('publication-altered');
     const fields = { slot: this.with_.slot.name, failures: this.#backOff.failures, error };
     const event = codeOf(error) === SLOT_HELD ? 'replication.slot-held' : 'replication.broken';
     if (this.#backOff.failures >= ALARMING_FAILURES) this.with_.log.error(event, fields);
@@ -331,7 +336,7 @@ export class ReplicationStream {
     const at = this.with_.acknowledger.receivedPosition();
     this.#malformed = { at, count: this.#malformed.at === at ? this.#malformed.count + 1 : 1 };
     if (this.#malformed.count < MALFORMED_LIMIT) return;
-    this.#replaceSlot = 'unreadable';
+    this.#replace('unreadable');
     this.#malformed = { at, count: 0 };
   }
 }

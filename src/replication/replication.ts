@@ -4,6 +4,7 @@ import type { CommitSink } from '../core/ports/commit-sink.js';
 import type { Freshness } from '../core/ports/freshness.js';
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import type { Metrics } from '../core/ports/metrics.js';
+import type { SlotPublications } from '../core/ports/slot-publications.js';
 import type { SlotFacts, SlotStatus } from '../core/ports/slot-status.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
@@ -16,7 +17,7 @@ import { LagLimit } from './lag-limit.js';
 import type { OpenReceipts } from './open-receipts.js';
 import { PollingSource } from './polling-source.js';
 import { Recorder } from './recorder.js';
-import { type PublicationsOutcome, ReplicationStream } from './replication-stream.js';
+import { ReplicationStream } from './replication-stream.js';
 import { Slot } from './slot.js';
 import { SlotWatch } from './slot-watch.js';
 import { StreamingSource } from './streaming-source.js';
@@ -47,8 +48,10 @@ export interface ReplicationPorts {
   readonly run: RunStatement;
   /** The slot's row; undefined when there is none. */
   readonly readSlot: () => Promise<SlotFacts | undefined>;
-  /** Repairs them, and writes what must be known of the gap that this closes. */
-  readonly reconcilePublications: () => Promise<PublicationsOutcome>;
+  /** Makes the publications what they must be. True: they were not. */
+  readonly reconcilePublications: () => Promise<boolean>;
+  /** Outlives the process. */
+  readonly slotPublications: SlotPublications;
   /** Writes what must be known of a gap before a new slot hides it. */
   readonly beforeGap: () => Promise<void>;
   readonly clock: Clock;
@@ -76,7 +79,10 @@ export interface Replication {
 export function buildReplication(options: ReplicationOptions, ports: ReplicationPorts): Replication {
   const { sink, changeLog, receipts, clock, scheduler, random, metrics, log } = ports;
   const xids = new XidEpoch();
-  const slot = new Slot(options.slot, log, ports.beforeGap);
+  const slot = new Slot(options.slot, log, async () => {
+    heartbeat.doubt();
+    await ports.beforeGap();
+  });
   const databaseFailed = (error: unknown): void => {
     stream.databaseFailed(error);
   };
@@ -106,6 +112,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       askStream: () => {
         stream.askForKeepalive();
       },
+      generation: (): number => stream.generation,
       onTick: () => {
         const streamingForMs = stream.streamingForMs;
         if (streamingForMs === undefined) return;
@@ -131,8 +138,9 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
       readSlot: ports.readSlot,
       ownPid: () => stream.backendPid,
       isStreaming: () => stream.streamingForMs !== undefined,
-      onStatus: (status, begunAt) => {
-        stream.slotSeen(status, begunAt);
+      generation: (): number => stream.generation,
+      onStatus: (status, begunIn) => {
+        stream.slotSeen(status, begunIn);
       },
       clock,
       metrics,
@@ -141,7 +149,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
   );
   const sourceOptions = { ...connectionOptions, lockName: options.slot };
   const forSource = { intake, acknowledger, clock, maxPendingBytes };
-  const stream = new ReplicationStream(
+  const stream: ReplicationStream = new ReplicationStream(
     { publications },
     {
       openSource: () =>
@@ -164,6 +172,7 @@ export function buildReplication(options: ReplicationOptions, ports: Replication
         log,
       },
       reconcilePublications: ports.reconcilePublications,
+      slotPublications: ports.slotPublications,
       onStreaming: () => {
         watch.look();
       },

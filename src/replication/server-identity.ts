@@ -1,7 +1,6 @@
 /** Which server and which branch of its history a connection has reached. */
-import type { EpochMs } from '../core/model/time.js';
 import type { Backend, ChangeSource } from './change-source.js';
-import { PUBLICATIONS_SEEN, type PublicationsSeen } from './heartbeat.js';
+import { PUBLICATIONS_VERSION } from './heartbeat.js';
 
 export interface ServerIdentity {
   readonly systemId: string;
@@ -31,15 +30,11 @@ export async function readServerIdentity(source: ChangeSource): Promise<ServerId
   };
 }
 
-/** The publications as they are, and since when that is known. */
-export interface KnownPublications extends PublicationsSeen {
-  readonly readAt: EpochMs;
-}
-
-/** @param names only of letters, digits and underscores: they are set into the statement. */
-export async function readPublications(source: ChangeSource, names: readonly string[]): Promise<PublicationsSeen> {
+/** See `PUBLICATIONS_VERSION`.
+ * @param names only of letters, digits and underscores: they are set into the statement. */
+export async function readPublications(source: ChangeSource, names: readonly string[]): Promise<string> {
   const list = names.map((name) => `'${name}'`).join(', ');
   const [row] = await source.ask(`
-    SELECT ${PUBLICATIONS_SEEN} FROM pg_publication WHERE pubname IN (${list})`);
-  return { identity: String(row?.['publications']), version: String(row?.['publications_version']) };
+    SELECT ${PUBLICATIONS_VERSION} AS publications FROM pg_publication WHERE pubname IN (${list})`);
+  return row?.['publications'] ?? '';
 }

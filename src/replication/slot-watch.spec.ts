@@ -32,6 +32,7 @@ function aWatch() {
       readSlot,
       ownPid: () => server.ownPid,
       isStreaming: () => server.isStreaming,
+      generation: () => 3,
       onStatus,
       clock,
       metrics: { slot } as never,

@@ -1,6 +1,5 @@
 /** Looks at our slot from time to time, for operators and for the stream. */
 import type { SlotFacts, SlotState, SlotStatus } from '../core/ports/slot-status.js';
-import type { EpochMs } from '../core/model/time.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
@@ -17,8 +16,10 @@ export interface SlotWatchDependencies {
   /** The server process that our connection has, streaming or not; undefined without one. */
   readonly ownPid: () => number | undefined;
   readonly isStreaming: () => boolean;
-  /** @param begunAt what was seen is not older */
-  readonly onStatus: (status: SlotStatus, begunAt: EpochMs) => void;
+  /** Counts the connections that streamed. */
+  readonly generation: () => number;
+  /** @param begunIn the generation in which the asking began */
+  readonly onStatus: (status: SlotStatus, begunIn: number) => void;
   readonly clock: Clock;
   readonly metrics: Metrics;
   readonly log: Logger;
@@ -79,7 +80,7 @@ export class SlotWatch {
   }
 
   async #read(): Promise<void> {
-    const begunAt = this.with_.clock.now();
+    const begunIn = this.with_.generation();
     const before = this.with_.ownPid();
     this.#isReading = true;
     try {
@@ -87,7 +88,7 @@ export class SlotWatch {
       if (!this.#cancel) return;
       this.#isFailing = false;
       // The connection may have come or gone while the server answered: either pid was ours.
-      this.#saw({ ...facts, state: stateOf(facts, [before, this.with_.ownPid()]) }, begunAt);
+      this.#saw({ ...facts, state: stateOf(facts, [before, this.with_.ownPid()]) }, begunIn);
     } catch (error) {
       if (!this.#isFailing) this.with_.log.warn('replication.slot-unseen', { error });
       this.#isFailing = true;
@@ -96,12 +97,12 @@ export class SlotWatch {
     }
   }
 
-  #saw(status: SlotStatus, begunAt: EpochMs): void {
+  #saw(status: SlotStatus, begunIn: number): void {
     const former = this.#status?.state;
     this.#status = status;
     this.with_.metrics.slot(status);
     if (status.state !== former) this.#report(status, former);
-    this.with_.onStatus(status, begunAt);
+    this.with_.onStatus(status, begunIn);
   }
 
   #report(status: SlotStatus, former: SlotState | undefined): void {

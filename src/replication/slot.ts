@@ -12,7 +12,7 @@ class SlotUnusableError extends PortalError {
 }
 
 /** Why a slot had to be made. */
-export type SlotMade = 'absent' | 'lost' | 'publication-replaced' | 'unreadable' | 'backlog-abandoned';
+export type SlotMade = 'absent' | 'lost' | 'publication-altered' | 'unreadable' | 'backlog-abandoned';
 
 export interface PreparedSlot {
   /** Set when it had to be made: what was committed before its position and not read by us is not in the stream. */
@@ -37,9 +37,10 @@ interface StoredSlot {
  * - held: another connection reads it. Seen before or after, not here: the caller waits. Only our own former
  *   backend may be ended, since nothing tells a second process of this installation from a stranger.
  *
- * A publication that did not exist for a while also spoils a slot that looks ready. Up to PostgreSQL 17 a row changed
- * meanwhile makes decoding fail at that place for good, and making the publication again does not help, since it is looked
- * up as of that place; 18 leaves the row out without an error. So whoever knows that the publication was replaced says so.
+ * A publication that was away or altered for a while also spoils a slot that looks ready. It is looked up as of the place
+ * where a row was written: rows of that while are left out, those too whose transaction commits after the publication is right
+ * again; and up to PostgreSQL 17, where it did not exist, decoding fails at that place for good. A new slot begins behind every
+ * transaction that was open. So whoever knows that the publication was altered says so.
  */
 export class Slot {
   #startSnapshot: XidSnapshot | undefined;

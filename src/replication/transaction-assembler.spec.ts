@@ -163,18 +163,20 @@ describe('TransactionAssembler', () => {
     expect(briefOf(commit, 'account-three' as AccountId)).toEqual(['1 truncate groups+flows']);
   });
 
-  it('ignores tables it does not know, by name or by schema', () => {
-    const stranger: Relation = { ...GROUPS, oid: 1, name: 'strangers' };
-    const elsewhere: Relation = { ...GROUPS, oid: 2, namespace: 'archive' };
-    const { commit } = new Assembling().commit(
-      described(stranger),
-      described(elsewhere),
-      inserted(stranger, group(ONE, 'a')),
-      inserted(elsewhere, group(ONE, 'b')),
-      truncated(stranger),
-    );
-    expect(commit.byAccount.size).toBe(0);
-    expect(commit.truncates).toEqual([]);
+  const stranger: Relation = { ...GROUPS, oid: 1, name: 'strangers' };
+  const elsewhere: Relation = { ...GROUPS, oid: 2, namespace: 'archive' };
+  it.each([
+    ['inserted by another name', inserted(stranger, group(ONE, 'a'))],
+    ['inserted in another schema', inserted(elsewhere, group(ONE, 'b'))],
+    ['truncated', truncated(stranger)],
+  ])('ORD-6: takes rows of a table it does not know for rows of any of ours: %s', (_how, message) => {
+    const assembling = new Assembling();
+    const { commit } = assembling.commit(described(stranger), described(elsewhere), message);
+    expect([commit.byAccount.size, commit.truncates]).toEqual([0, []]);
+    expect([commit.resync, commit.hiddenCuts]).toEqual(['all', 'all']);
+    expect(assembling.unreadable).toEqual([
+      expect.stringMatching(/(public.strangers|archive.groups): .* none of ours/),
+    ]);
   });
 
   it('E9: keeps messages of the transaction, and hands those outside on at once', () => {

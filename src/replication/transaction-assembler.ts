@@ -31,7 +31,7 @@ export type Assembled =
   | { readonly kind: 'message'; readonly lsn: Position; readonly prefix: string; readonly content: string };
 
 /** Hears of each row that could not be read, before its commit is handed on. */
-export type UnreadableListener = (table: StreamTable, why: string) => void;
+export type UnreadableListener = (table: string, why: string) => void;
 
 type RowMessage = InsertMessage | UpdateMessage | DeleteMessage;
 
@@ -148,7 +148,7 @@ export class TransactionAssembler {
   #row(message: RowMessage, bytes: number): undefined {
     const open = this.#mustBeOpen();
     const table = this.#tables.get(message.relation.oid);
-    if (!table) return;
+    if (!table) return this.#strange(open, message.relation);
     open.countRow(bytes);
 
     const why = unreadableBecause(message, table);
@@ -164,6 +164,15 @@ export class TransactionAssembler {
       return;
     }
     open.addRow(newRow ? newAccount : oldAccount, changeOf(table, message.kind, oldRow, newRow), isRecorded);
+  }
+
+  /**
+   * Our publications have our tables alone: one of them has another name for a while, or a stranger's was added. Whichever it
+   * is, rows of ours may come under it (ORD-6).
+   */
+  #strange(open: OpenTransaction, { namespace, name }: Relation): undefined {
+    this.onUnreadable(`${namespace}.${name}`, 'a table that is none of ours');
+    open.oweEverything();
   }
 
   #unreadableRow(open: OpenTransaction, table: KnownTable, message: RowMessage, why: string): undefined {
@@ -183,6 +192,7 @@ export class TransactionAssembler {
     const open = this.#mustBeOpen();
     const tables = message.relations.flatMap(({ oid }) => this.#tables.get(oid)?.name ?? []);
     if (tables.length > 0) open.addTruncate(tables);
+    for (const relation of message.relations) if (!this.#tables.has(relation.oid)) this.#strange(open, relation);
   }
 
   #message(message: LogicalWalMessage, bytes: number): Assembled | undefined {

@@ -339,7 +339,7 @@ describe('the slot', () => {
     await stream.caughtUp();
     expect(stream.sink.resyncs.slice(0, 2)).toEqual([
       'replication slot: absent',
-      'replication slot: publication-replaced',
+      'replication slot: publication-altered',
     ]);
     expect(groupNames(stream).at(-1)).toBe('afterwards');
   });

@@ -60,6 +60,12 @@ const groupNames = (stream: StreamUnderTest): (string | null | undefined)[] =>
   stream.sink.rowsOf(ours.accountId).map((row) => row.new?.['name']);
 
 describe('a slot', () => {
+  const TAKE = 'ALTER PUBLICATION portcullis_changes DROP TABLE groups';
+  const GIVE = 'ALTER PUBLICATION portcullis_changes ADD TABLE groups';
+  const ALTERED = 'replication slot: publication-altered';
+  const isReplaced = (stream: StreamUnderTest) =>
+    until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'the new slot');
+
   beforeEach(migrated);
   afterEach(async () => {
     for (const stream of running) await stream.stop();
@@ -219,7 +225,7 @@ describe('a slot', () => {
     await stream.caughtUp();
     await database.sql('DROP PUBLICATION portcullis_changes');
     await insertGroup('unseen');
-    await until(() => stream.sink.resyncs.includes('replication slot: publication-replaced'), 'the new slot');
+    await until(() => stream.sink.resyncs.includes(ALTERED), 'the new slot');
     await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
     await insertGroup('after');
     await stream.caughtUp();
@@ -234,74 +240,105 @@ describe('a slot', () => {
     await database.sql('DROP PUBLICATION portcullis_flow_edits');
     await insertGroup('unseen');
     const second = await started();
-    expect(second.sink.resyncs).toEqual(['replication slot: publication-replaced']);
-    await insertGroup('after');
-    await second.caughtUp();
-    expect(groupNames(second)).toEqual(['after']);
-  });
-
-  it('stays when tables were added to a publication, but stores are read again', async () => {
-    const first = await started();
-    await first.stop();
-    await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
-    const second = await started();
-    expect(second.sink.resyncs).toEqual(['publications were altered']);
+    expect(second.sink.resyncs).toEqual([ALTERED]);
     await insertGroup('after');
     await second.caughtUp();
     expect(groupNames(second)).toEqual(['after']);
   });
 
   it.each([
-    ['altered', []],
-    ['altered and put right', ['ALTER PUBLICATION portcullis_changes ADD TABLE groups']],
-  ])(
-    'F7, ORD-6: has every store read again when a publication is %s under the stream, without being replaced',
-    async (_how, after) => {
-      const stream = await started();
-      await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
-      await insertGroup('left out');
-      for (const statement of after) await database.sql(statement);
-      await until(() => stream.sink.resyncs.includes('publications were altered'), 'the alteration to be noticed');
-      await until(
-        () => stream.log.events().filter((event) => event === 'replication.streaming').length > 1,
-        'streaming',
-      );
-      await insertGroup('after');
-      await stream.caughtUp();
-      expect(groupNames(stream)).toEqual(['after']);
-      expect(stream.sink.resyncs).toEqual(['replication slot: absent', 'publications were altered']);
-    },
-  );
+    ['altered', TAKE],
+    ['altered and put right', `${TAKE}; ${GIVE}`],
+  ])('ORD-6: is replaced when a publication was %s while nobody looked', async (_how, statements) => {
+    const first = await started();
+    await first.stop();
+    await database.sql(statements);
+    const second = await started();
+    expect(second.sink.resyncs).toEqual([ALTERED]);
+    await insertGroup('after');
+    await second.caughtUp();
+    expect(groupNames(second)).toEqual(['after']);
+    await second.stop();
+    expect((await started()).sink.resyncs).toEqual([]);
+  });
 
-  it('ORD-6: has every store read again when another table takes the name of one that is published', async () => {
+  it.each([
+    ['a publication is altered', () => TAKE],
+    ['a publication is altered and put right', () => `${TAKE}; ${GIVE}`],
+    [
+      'another table takes the name of one that is published',
+      () => `ALTER TABLE groups RENAME TO former_groups; CREATE TABLE groups (LIKE former_groups INCLUDING ALL);
+        ALTER TABLE groups REPLICA IDENTITY FULL`,
+    ],
+  ])('F7, ORD-6: is replaced when %s under the stream', async (_how, statements) => {
     const stream = await started();
-    await database.sql(
-      'ALTER TABLE groups RENAME TO former_groups; CREATE TABLE groups (LIKE former_groups INCLUDING ALL)',
-    );
-    await database.sql('ALTER TABLE groups REPLICA IDENTITY FULL');
-    await insertGroup('unheard');
-    await until(() => stream.sink.resyncs.includes('publications were altered'), 'the alteration to be noticed');
-    await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
+    await database.sql(statements());
+    await insertGroup('perhaps left out');
+    await isReplaced(stream);
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent', ALTERED]);
     await insertGroup('after');
     await stream.caughtUp();
-    expect(groupNames(stream)).toEqual(['after']);
+    expect(groupNames(stream).at(-1)).toBe('after');
+  });
+
+  it('ORD-6: proves nothing from the noticing on, and begins behind a transaction that was open across the alteration', async () => {
+    let goOn = (): void => undefined;
+    let mayGoOn = Promise.resolve();
+    const stream = await started({
+      reconcile: async (real) => {
+        await mayGoOn;
+        return real();
+      },
+    });
+    mayGoOn = new Promise((resolve) => (goOn = resolve));
+    await until(() => stream.replication.freshness.isFresh(), 'a heartbeat');
+    await database.sql(TAKE);
+    const open = await session(database);
+    try {
+      await open.query('BEGIN');
+      await open.query('INSERT INTO groups (account_id, name) VALUES ($1, $2)', [ours.accountId, 'across']);
+      await until(() => !stream.replication.freshness.isFresh(), 'the alteration to be noticed');
+      goOn();
+      await until(() => stream.replication.slotProblem() !== undefined, 'the new slot to wait for it');
+      expect(stream.sink.resyncs).toEqual(['replication slot: absent']);
+      expect(stream.replication.freshness.isFresh()).toBe(false);
+      await open.query('COMMIT');
+      await isReplaced(stream);
+      expect(stream.sink.resyncs).toEqual(['replication slot: absent', ALTERED]);
+      await until(() => stream.replication.freshness.isFresh(), 'a heartbeat');
+    } finally {
+      await open.end();
+    }
+  });
+
+  it('ORD-6: an alteration between the putting right and the streaming is noticed by the first heartbeat', async () => {
+    let calls = 0;
+    const stream = await started({
+      reconcile: async (real) => {
+        calls += 1;
+        const wasWrong = await real();
+        if (calls === 1) await database.sql(TAKE);
+        return wasWrong;
+      },
+    });
+    await isReplaced(stream);
+    expect(stream.sink.resyncs).toEqual(['replication slot: absent', ALTERED]);
   });
 
   it('ORD-6: owes for a publication that it put right also when the connection breaks before it streams', async () => {
     const first = await started();
     await first.stop();
-    await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
-    let tries = 0;
+    let calls = 0;
     const second = await started({
       reconcile: async () => {
-        tries += 1;
-        if (tries > 1) return 'unchanged';
+        calls += 1;
+        if (calls > 1) return false;
         for (const pid of await backends()) await database.query('SELECT pg_terminate_backend($1)', [pid]);
-        return 'altered';
+        return true;
       },
     });
-    expect(tries).toBeGreaterThan(1);
-    expect(second.sink.resyncs).toEqual(['publications were altered']);
+    expect(calls).toBeGreaterThan(1);
+    expect(second.sink.resyncs).toEqual([ALTERED]);
   });
 
   it('CUT-1: what must be known of a gap is written before there is a slot that hides it', async () => {
@@ -324,14 +361,14 @@ describe('a slot', () => {
     const stream = await started();
     await insertGroup('heard');
     await stream.caughtUp();
-    await database.sql('ALTER PUBLICATION portcullis_changes DROP TABLE groups');
+    await database.sql(TAKE);
     await insertGroup('left out');
     await database.sql(`UPDATE policies SET description = 'heard'`);
     await until(() => stream.rowCommits().length === 2, 'the stream to go on');
     await database.query('SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1', [
       stream.slot,
     ]);
-    await until(() => stream.sink.resyncs.includes('publications were altered'), 'the alteration to be noticed');
+    await until(() => stream.sink.resyncs.includes(ALTERED), 'the alteration to be noticed');
     const last = stream.sink.heard.at(-1);
     expect(last?.upTo).toBeLessThan(stream.rowCommits()[0]?.position ?? 0n);
   });
@@ -475,7 +512,8 @@ describe('on servers of its own', () => {
     const proxy = await Proxy.to(use(0).url);
     proxies.push(proxy);
     await migrated();
-    const stream = await started({ options: { databaseUrl: proxy.urlOf(database), heartbeatIntervalMs: 20 } });
+    const options = { databaseUrl: proxy.urlOf(database), heartbeatIntervalMs: 20 };
+    const stream = await started({ options, ordinaryUrl: database.url }); // an answer swallowed would be waited for
     await until(() => stream.replication.slotStatus()?.state === 'reserved', 'the slot to be seen');
     const { active_pid: pid } = await stream.slotRow();
     proxy.swallow();

@@ -11,10 +11,10 @@ import type { LogFields, Logger } from '../../src/core/support/logger.js';
 import { type Database, openDatabase } from '../../src/db/open-database.js';
 import { reconcilePublications } from '../../src/db/publications.js';
 import { OpenReceipts } from '../../src/replication/open-receipts.js';
+import { slotPublications } from '../../src/db/slot-publications.js';
 import { slotState } from '../../src/db/slot-state.js';
 import type { RunStatement } from '../../src/replication/heartbeat.js';
 import { buildReplication, type Replication, type ReplicationOptions } from '../../src/replication/replication.js';
-import type { PublicationsOutcome } from '../../src/replication/replication-stream.js';
 import { SystemClock } from '../../src/system/system-clock.js';
 import { SystemRandom } from '../../src/system/system-random.js';
 import { SystemScheduler } from '../../src/system/system-scheduler.js';
@@ -137,7 +137,10 @@ export interface StreamSetup {
   readonly changeLog?: ChangeLog;
   readonly clock?: Clock;
   readonly run?: RunStatement;
-  readonly reconcile?: () => Promise<PublicationsOutcome>;
+  /** Of ordinary connections; as a rule that of the stream. */
+  readonly ordinaryUrl?: string;
+  /** @param real what is done without it */
+  readonly reconcile?: (real: () => Promise<boolean>) => Promise<boolean>;
   readonly beforeGap?: () => Promise<void>;
 }
 
@@ -154,7 +157,7 @@ export class StreamUnderTest {
     setup: StreamSetup = {},
   ) {
     this.sink = setup.sink ?? new RecordingSink();
-    const url = setup.options?.databaseUrl ?? database.url;
+    const url = setup.ordinaryUrl ?? setup.options?.databaseUrl ?? database.url;
     this.slot = `${TEST_SLOT_PREFIX}${database.name.slice(-12)}`;
     this.replication = buildReplication(
       {
@@ -177,7 +180,11 @@ export class StreamUnderTest {
         receipts: this.receipts,
         run: setup.run ?? ((sql, values) => runAt(url, sql, values)),
         readSlot: () => onDatabase(url, (db) => slotState(db, this.slot)),
-        reconcilePublications: setup.reconcile ?? (() => reconcile(url)),
+        reconcilePublications: () => (setup.reconcile ?? ((real) => real()))(() => reconcile(url)),
+        slotPublications: {
+          read: () => onDatabase(url, (db) => slotPublications(db, this.slot).read()),
+          keep: (version) => onDatabase(url, (db) => slotPublications(db, this.slot).keep(version)),
+        },
         beforeGap: setup.beforeGap ?? (async () => undefined),
         clock: setup.clock ?? new SystemClock(),
         scheduler: new SystemScheduler(),
@@ -230,12 +237,8 @@ export class StreamUnderTest {
   }
 }
 
-function reconcile(url: string): Promise<PublicationsOutcome> {
-  return onDatabase(url, async (database) => {
-    const changes = await reconcilePublications(database, 'portcullis');
-    if (changes.some(({ what }) => what === 'created')) return 'created';
-    return changes.length > 0 ? 'altered' : 'unchanged';
-  });
+function reconcile(url: string): Promise<boolean> {
+  return onDatabase(url, async (database) => (await reconcilePublications(database, 'portcullis')).length > 0);
 }
 
 async function onDatabase<Result>(url: string, ask: (database: Database) => Promise<Result>): Promise<Result> {
