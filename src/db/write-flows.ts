@@ -21,12 +21,12 @@ export async function insertFlows(database: Database, rows: readonly FlowRow[]):
     sql`
       INSERT INTO flows (account_id, id, client_id, gateway_id, resource_id, policy_id, membership_id, token_id,
         client_remote_ip, gateway_remote_ip, resource_shape, created_at, expires_at,
-        revoked_at, revoked_reason, revoked_position, revoked_committed_at, delivery)
+        revoked_at, revoked_reason, revoked_position, revoked_committed_at, pushed_at, delivery)
       SELECT * FROM json_to_recordset(${JSON.stringify(rows.map(toColumns))}::json) AS flow (
         account_id uuid, id uuid, client_id uuid, gateway_id uuid, resource_id uuid, policy_id uuid, membership_id uuid,
         token_id uuid, client_remote_ip inet, gateway_remote_ip inet, resource_shape jsonb, created_at timestamptz,
         expires_at timestamptz, revoked_at timestamptz, revoked_reason text, revoked_position pg_lsn,
-        revoked_committed_at timestamptz, delivery text)
+        revoked_committed_at timestamptz, pushed_at timestamptz, delivery text)
       ON CONFLICT (account_id, id) DO NOTHING`.execute(db),
   );
 }
@@ -104,6 +104,7 @@ function toColumns({ record, cut }: FlowRow) {
     revoked_reason: cut?.reason ?? null,
     revoked_position: cut && formatPosition(cut.cause.position),
     revoked_committed_at: toTime(cut?.cause.committedAt ?? null),
+    pushed_at: toTime(cut?.pushedAt ?? null),
     delivery: cut && !cut.isConnected ? 'not-connected' : null,
   };
 }

@@ -44,7 +44,7 @@ export interface StoreOptions {
 export interface StoreDependencies {
   readonly reader: HydrationReader;
   readonly streams: AccountStreams;
-  readonly flowRecords: Pick<FlowRecords, 'putBackRevoked' | 'historyGone'>;
+  readonly flowRecords: Pick<FlowRecords, 'flush' | 'putBackRevoked' | 'historyGone'>;
   readonly receipts: ReceiptLedger;
   readonly freshness: Freshness;
   readonly views: ViewBacklog;
@@ -59,6 +59,11 @@ export interface StoreDependencies {
 
 /** A ring that is not empty asks for a snapshot this often. Oftener costs queries under load; rarer delays WAL release. */
 const SETTLE_EVERY_MS = 250;
+
+const FLUSH_LIMIT_MS = 1_000;
+
+/** Of more accounts than this the history counts as gone for all of them: that is written at once, each of them one by one. */
+const MANY_ACCOUNTS = 100;
 
 interface Slot {
   readonly store: AccountStore;
@@ -299,6 +304,8 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     const now = (): number => this.with_.clock.now();
     let read: AccountSnapshot | undefined;
     try {
+      // So that every row a hand can have cut is known as the row of a flow.
+      if (store.owedResync?.heard != null) await this.#flushed();
       store.beginResync(this.#ring.commits(), now());
       read = await this.#hydrations.read(store.accountId, store.askedFlows);
     } catch (error) {
@@ -313,14 +320,24 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     this.with_.clock.after(retryMs, () => void this.#resync(slot, deadline, Math.min(retryMs * 2, 1000)));
   }
 
+  async #flushed(): Promise<void> {
+    let cancel = (): void => undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      cancel = this.with_.clock.after(FLUSH_LIMIT_MS, () => {
+        reject(new Error('the history of flows could not be written'));
+      });
+    });
+    await Promise.race([this.with_.flowRecords.flush(), late]).finally(cancel);
+  }
+
   /** True when nothing is left to do: the resync is paid, or the store is given up. */
   #merge(slot: Slot, read: AccountSnapshot): boolean {
     const { store } = slot;
     const now = this.with_.clock.now();
     try {
-      const cuts = store.resync(read, now);
-      if (!cuts) return false;
-      this.#putBack(cuts, { position: store.position, committedAt: null }, now);
+      const paid = store.resync(read, now);
+      if (!paid) return false;
+      this.#putBack(paid.cuts, paid.cause, now);
     } catch (error) {
       if (error instanceof UnreadableRowError) {
         this.with_.log.warn('store.resync-failed', { accountId: store.accountId, error });
@@ -379,8 +396,10 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
    */
   #mendFlowHistory(commit: Commit, now: number): void {
     const { flowRecords, receipts } = this.with_;
-    const isGoneForAll = commit.hiddenCuts === 'all' || commit.truncates.some(({ tables }) => tables.includes('flows'));
-    for (const accountId of isGoneForAll ? [null] : commit.hiddenCuts) {
+    const { hiddenCuts, truncates } = commit;
+    const isOfAll = hiddenCuts === 'all' || hiddenCuts.size > MANY_ACCOUNTS;
+    const isGoneForAll = isOfAll || truncates.some(({ tables }) => tables.includes('flows'));
+    for (const accountId of isGoneForAll ? [null] : hiddenCuts) {
       flowRecords.historyGone(accountId, receipts.opened(commit.position));
     }
     for (const accountId of commit.byAccount.keys()) {
@@ -394,7 +413,8 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       if (cut.kind !== 'flow' || !cut.deleted) continue;
       const isConnected = streams.liveGateways(cut.deleted.accountId).has(cut.gatewayId);
       const release = receipts.opened(cause.position);
-      flowRecords.putBackRevoked(cut.deleted, { at: now, cause, reason: cut.reason, isConnected }, release);
+      const { reason, pushedAt } = cut;
+      flowRecords.putBackRevoked(cut.deleted, { at: now, cause, reason, pushedAt, isConnected }, release);
     }
   }
 

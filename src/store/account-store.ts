@@ -56,7 +56,7 @@ export class AccountStore {
   /** While hydrating: all commits of the account. While a resync or an audit reads: those since it began. */
   #pending: Commit[] | undefined;
   #owed: OwedResync | undefined;
-  /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
+  /** The present read began before the last reason to read that no transaction it contains can pay: it proves nothing. */
   #isReadTooOld = false;
   /** Rows of the flows held when the present read began, if it is to look for cuts. */
   #asked: readonly FlowRecord[] = [];
@@ -141,12 +141,13 @@ export class AccountStore {
     const xids = new Set(this.#owed?.xids);
     if (heard !== null) this.gaps += 1;
     if (commit) xids.add(commit.xid);
-    else this.#isReadTooOld = true;
+    // A read under way, even one that contains the commit, looks for no cuts of flows that it did not ask for.
+    if (!commit || heard !== null) this.#isReadTooOld = true;
     const { from, committedAt } = this.#owed ?? {
       from: commit?.position ?? this.#position + 1n,
       committedAt: commit?.committedAt ?? null,
     };
-    this.#owed = { reason, xids, from, committedAt, heard: this.#owed?.heard ?? heard };
+    this.#owed = { reason, xids, from, committedAt, heard: earlier(this.#owed?.heard ?? null, heard) };
   }
 
   /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
@@ -174,7 +175,10 @@ export class AccountStore {
    * Merges a fresh read: its rows, then every kept commit it does not contain. The difference to what we hold goes out as
    * one step, with the cuts that went by unheard (CUT-1), which are returned. Undefined: the snapshot is older than what is owed.
    */
-  resync(read: AccountSnapshot, now: EpochMs): readonly FlowCut[] | undefined {
+  resync(
+    read: AccountSnapshot,
+    now: EpochMs,
+  ): { readonly cuts: readonly FlowCut[]; readonly cause: Cause } | undefined {
     if (this.#isReadTooOld) return undefined;
     for (const xid of this.#owed?.xids ?? []) if (!contains(read.snapshot, xid)) return undefined;
     const fresh = new AccountState();
@@ -190,7 +194,7 @@ export class AccountStore {
     for (const { id } of asked) this.flows.closed(id); // looked up, if it was a former one
     this.#asked = [];
     this.#takeOver(fresh, heard === null ? cuts : [...cuts, { kind: 'gap', heard }], cause, now);
-    return cuts;
+    return { cuts, cause };
   }
 
   /** Commits kept for the read under way. */
@@ -269,17 +273,14 @@ export class AccountStore {
   }
 }
 
+function earlier(a: LastHeard | null, b: LastHeard | null): LastHeard | null {
+  if (!a || !b) return a ?? b;
+  return { upTo: a.upTo < b.upTo ? a.upTo : b.upTo, at: Math.min(a.at, b.at) };
+}
+
 /** Its row is gone or closed, and whether it is gone need not be known: a row that is there is not put back. */
 function unheardCut(record: FlowRecord): FlowCut {
   const { id: flowId, gatewayId, clientId, resourceId } = record;
-  return {
-    kind: 'flow',
-    flowId,
-    gatewayId,
-    clientId,
-    resourceId,
-    wasClosed: false,
-    reason: 'cut-by-hand',
-    deleted: record,
-  };
+  const pair = { gatewayId, clientId, resourceId };
+  return { kind: 'flow', flowId, ...pair, wasClosed: false, reason: 'cut-by-hand', pushedAt: null, deleted: record };
 }

@@ -253,9 +253,43 @@ describe('a resync (D14)', () => {
       expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([{ kind: 'gap', heard }]);
     });
 
+    it('goes back to the earlier of two gaps, whichever is noticed first', async () => {
+      test.registry.resyncAll('slot lost', 'commits', { upTo: 9n, at: 2 });
+      test.registry.resyncAll('a publication was altered', 'commits', { upTo: 7n, at: 3 });
+      await test.answerReads();
+      test.clock.advance(10);
+      await test.answerReads();
+      expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([
+        { kind: 'gap', heard: { upTo: 7n, at: 2 } },
+      ]);
+    });
+
+    it('waits for the rows of flows that are on their way to the database, and does not wait for ever', async () => {
+      const flow = hold(handle, recordOf('kept'));
+      handle.flows.regrant(flow, { ...flow.grant, flowId: 'on its way' as FlowId });
+      test.db.run(row('on its way', 'cut-by-hand'));
+      let written = (): void => undefined;
+      test.flush = () => new Promise((done) => (written = done));
+      test.registry.resyncAll('slot lost', 'commits');
+      await test.answerReads();
+      expect(test.streams.steps).toEqual([]);
+      test.clock.advance(1_000);
+      await turns();
+      test.clock.advance(10); // it is tried again
+      await turns();
+      handle.flows.recorded(flow, { ...recordOf('on its way'), resourceId: flow.resourceId });
+      written();
+      await test.answerReads();
+      expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
+        { flowId: 'kept' },
+        { flowId: 'on its way' },
+        { kind: 'gap' },
+      ]);
+    });
+
     it('goes back to where whoever knows better says that the gap began', async () => {
       const heard = { upTo: 7n, at: 3 };
-      test.registry.resyncAll('publications were altered', 'commits', heard);
+      test.registry.resyncAll('a publication was altered', 'commits', heard);
       await test.answerReads();
       expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([{ kind: 'gap', heard }]);
     });
@@ -284,7 +318,9 @@ describe('a resync (D14)', () => {
           expect(test.forgets).toEqual([[told, expect.any(Function)]]);
           expect(test.receipts.receiptedPosition()).toBe(test.streamedTo - 1n);
           await test.answerReads();
-          expect(test.streams.steps[0]).toMatchObject({ step: { position: test.streamedTo } });
+          const at = test.streamedTo;
+          expect(test.streams.steps[0]).toMatchObject({ step: { position: at } });
+          expect(test.putBack).toMatchObject([[{ id: 'cut' }, { cause: { position: at } }, expect.any(Function)]]);
           expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
             { kind: 'flow', flowId: 'cut', wasClosed: false },
             { kind: 'gap', heard: { upTo: test.streamedTo - 1n } },
@@ -309,6 +345,35 @@ describe('a resync (D14)', () => {
           { kind: 'flow', flowId: 'cut' },
           { kind: 'gap' },
         ]);
+      });
+
+      it('that a read under way contains: only one begun after it looks up what the account holds', async () => {
+        hold(handle, recordOf('cut'));
+        test.db.run(row('cut'));
+        test.streamAll();
+        test.registry.resyncAll('the server was restarted', 'nothing');
+        await turns();
+        test.db.run((tx) => {
+          row('cut', null)(tx);
+          hidden(new Set([ACCOUNT]))(tx);
+        });
+        test.db.takeSnapshot();
+        test.streamAll();
+        test.db.answer();
+        await turns();
+        test.clock.advance(10);
+        await test.answerReads();
+        expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
+          { kind: 'flow', flowId: 'cut' },
+          { kind: 'gap' },
+        ]);
+      });
+
+      it('that are very many: the history counts as gone for all', () => {
+        const many = Array.from({ length: 101 }, (_, n) => `account ${n}` as AccountId);
+        test.db.run(hidden(new Set(many)));
+        test.streamAll();
+        expect(test.forgets).toEqual([[null, expect.any(Function)]]);
       });
 
       it('that may cut flows of another one: nothing is looked up', async () => {

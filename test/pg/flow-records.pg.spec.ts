@@ -215,11 +215,11 @@ describe('closing flows', () => {
 
   it('D8a: a row that had ended before it was deleted is put back with its own reason', async () => {
     const flow = aFlow();
-    const cut = { at: NOW + 5, cause: CAUSE, reason: 'moved', isConnected: false };
+    const cut = { at: NOW + 5, cause: CAUSE, reason: 'moved', pushedAt: NOW, isConnected: false };
     records.putBackRevoked(flow, cut, () => undefined);
     await records.flush();
     const { rows } = await records.unexpired(ours.accountId, flow.gatewayId, NOW);
-    expect(rows).toMatchObject([{ id: flow.id, revokedAt: NOW + 5, isCutByHand: false }]);
+    expect(rows).toMatchObject([{ id: flow.id, revokedAt: NOW + 5, isCutByHand: false, pushedAt: NOW }]);
     expect(await closingOf(flow)).toMatchObject({ revoked_reason: 'moved' });
   });
 
@@ -229,7 +229,7 @@ describe('closing flows', () => {
     await records.flush();
     await test.query('DELETE FROM flows WHERE id = $1', [flow.id]);
     let isDone = false;
-    const cut = { at: NOW + 5, cause: CAUSE, reason: 'cut-by-hand', isConnected: false };
+    const cut = { at: NOW + 5, cause: CAUSE, reason: 'cut-by-hand', pushedAt: null, isConnected: false };
     records.putBackRevoked(flow, cut, () => (isDone = true));
     expect(isDone).toBe(false);
     await records.flush();

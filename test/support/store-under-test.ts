@@ -75,6 +75,8 @@ export class StoreUnderTest {
   readonly audits: string[] = [];
   readonly drift: [table: string, rows: number][] = [];
   readonly registry: AccountStoreRegistry;
+  /** The history of flows is written. */
+  flush: () => Promise<void> = () => Promise.resolve();
   isFresh = true;
   /** Position of a commit that some client view has not shown yet. */
   viewBacklog: Position | undefined;
@@ -99,6 +101,7 @@ export class StoreUnderTest {
         streams: this.streams,
         flowRecords: {
           putBackRevoked: (...row) => void this.putBack.push(row),
+          flush: () => this.flush(),
           historyGone: (...gone) => void this.forgets.push(gone),
         },
         receipts: this.receipts,

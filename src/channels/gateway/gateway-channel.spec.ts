@@ -28,7 +28,7 @@ import {
   updated,
 } from '../../../test/support/builders.js';
 import { ChannelHouse, secondsAfterStart, type JoinedGateway, withFlow } from '../../../test/support/channel-house.js';
-import type { ClientId, MembershipId, PolicyId, ResourceId, SiteId } from '../../core/model/ids.js';
+import type { ClientId, FlowId, MembershipId, PolicyId, ResourceId, SiteId } from '../../core/model/ids.js';
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -366,6 +366,16 @@ describe('D20: a held pair', () => {
     ]);
     client.asksFor();
     expect(gateway.socket.events()).toEqual(['reject_access', 'authorize_flow']);
+  });
+
+  it('CUT-1: the reject of a pair ends the row that the hand has cut, also one that was deleted before it was read', async () => {
+    const { house, gateway } = await withFlow();
+    const former = aFlowRecord({ id: 'read by nobody' as FlowId });
+    house.commit(rawChange('delete', 'flows', rawFlow(former), null));
+    expect(gateway.socket.events()).toEqual(['reject_access']);
+    expect(house.flowRecords.deliveries.map(({ flowId }) => flowId).sort()).toEqual(
+      [former.id, ...house.flowRecords.added.map(({ id }) => id)].sort(),
+    );
   });
 
   it('D8a: TRUNCATE flows rejects every pair', async () => {

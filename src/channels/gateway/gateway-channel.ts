@@ -374,7 +374,7 @@ export class GatewayChannel implements Channel, GatewayPeer, GatewaySubscriber {
     if (cut.wasClosed) return;
     const flow = held.get(cut.clientId, cut.resourceId);
     if (flow) {
-      held.lose(flow, 'cut-by-hand', step);
+      held.loseByHand(flow, cut.flowId, step);
     } else {
       this.socket.push('reject_access', rejectAccess(cut.clientId, cut.resourceId));
       held.closeRejected(cut.flowId, 'cut-by-hand', step);

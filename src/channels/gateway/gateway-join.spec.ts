@@ -306,13 +306,15 @@ describe('a joining gateway (D22)', () => {
 
   it.each([
     ['an open row', {}, true],
-    ['a closed row', { at: MONDAY_9 }, false],
+    ['a row that it had closed', { revoked_at: '2026-01-05 09:00:00+00' }, true],
+    ['a row that we had closed', { revoked_at: '2026-01-05 09:00:00+00', revoked_reason: 'moved' }, false],
+    ['one of which we told', { revoked_at: '2026-01-05 09:00:00+00', pushed_at: '2026-01-05 09:00:00+00' }, false],
   ])('CUT-1: a pair that moved on from %s which a hand deletes while it is read', async (_what, revoked, isCut) => {
     let read = (): void => undefined;
     const { house, gateway } = await joining([moved], (h) => {
       h.flowRecords.holdRead = new Promise((resolve) => (read = resolve));
     });
-    house.commit(rawChange('delete', 'flows', rawFlow(aFlowRecord(), revoked), null));
+    house.commit(rawChange('delete', 'flows', { ...rawFlow(aFlowRecord()), ...revoked }, null));
     read();
     await settled();
     expect(house.store.flows.size).toBe(isCut ? 0 : 1);

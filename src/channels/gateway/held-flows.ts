@@ -210,6 +210,13 @@ export class HeldFlows {
     if (reason !== 'resource-changed') this.with_.presence.toggle(accountId, clientId, resourceId);
   }
 
+  /** @param cutId the row that the hand has cut, perhaps one that the pair has moved on from: the reject ends it too */
+  loseByHand(flow: Flow, cutId: FlowId, cause: Cause): void {
+    const held = this.#held.get(flow);
+    if (cutId !== flow.grant.flowId && !held?.formerIds.includes(cutId)) held?.formerIds.push(cutId);
+    this.lose(flow, 'cut-by-hand', cause);
+  }
+
   /** Judges the stored flows of a joining gateway and registers those that are justified. */
   restore(stored: readonly StoredFlow[], cause: Cause): Restored {
     const pairs = new Map<string, StoredFlow[]>();

@@ -1,5 +1,5 @@
 /** What a gateway's join knows of the history of flows, and what that knowledge is worth by the time it is used. */
-import type { FlowRecord, StoredFlow } from '../../core/model/flow.js';
+import { type FlowRecord, isOwnReason, type StoredFlow } from '../../core/model/flow.js';
 import type { ClientId } from '../../core/model/ids.js';
 import type { Position } from '../../core/model/position.js';
 import type { EpochMs } from '../../core/model/time.js';
@@ -31,13 +31,15 @@ export function withCuts(stored: readonly StoredFlow[], cuts: readonly Cut[]): r
   const isCut = (row: StoredFlow): boolean =>
     cuts.some((cut) => cut.kind === 'all' || (cut.kind === 'flow' && !cut.wasClosed && cut.flowId === row.id));
   const known = new Set(stored.map((row) => row.id));
-  const ended = (row: FlowRecord, isCutByHand: boolean): StoredFlow => {
-    return { ...row, revokedAt: row.createdAt, isCutByHand, pushedAt: null, deliveredAt: null };
+  const ended = (row: FlowRecord, isCutByHand = true, pushedAt: EpochMs | null = null): StoredFlow => {
+    return { ...row, revokedAt: row.createdAt, isCutByHand, pushedAt, deliveredAt: null };
   };
   const deleted = cuts.flatMap((cut) =>
-    cut.kind === 'flow' && cut.deleted && !known.has(cut.flowId) ? ended(cut.deleted, !cut.wasClosed) : [],
+    cut.kind === 'flow' && cut.deleted && !known.has(cut.flowId)
+      ? ended(cut.deleted, !isOwnReason(cut.reason), cut.pushedAt)
+      : [],
   );
-  return [...stored.map((row) => (row.revokedAt === null && isCut(row) ? ended(row, true) : row)), ...deleted];
+  return [...stored.map((row) => (row.revokedAt === null && isCut(row) ? ended(row) : row)), ...deleted];
 }
 
 /** Who has no listed pair needs a placeholder, whether its pairs were read and found unjustified or were never written. */

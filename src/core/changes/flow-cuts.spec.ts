@@ -30,6 +30,7 @@ const pair = {
   clientId: flow.clientId,
   resourceId: flow.resourceId,
   reason: 'cut-by-hand',
+  pushedAt: null,
 };
 
 describe('cutsIn (D8a)', () => {
@@ -64,12 +65,14 @@ describe('cutsIn (D8a)', () => {
   });
 
   it.each([
-    ['by hand', CUT_BY_HAND, 'cut-by-hand'],
-    ['by us', { ...CLOSED_BY_US, revoked_reason: 'moved' }, 'moved'],
+    ['by hand', CUT_BY_HAND, { reason: 'cut-by-hand' }],
+    ['by us', { ...CLOSED_BY_US, revoked_reason: 'moved' }, { reason: 'moved' }],
+    ['by us, and told', { ...CLOSED_BY_US, pushed_at: '2026-01-05 09:00:00+00' }, { pushedAt: MONDAY_9 }],
+    ['and proven to be read', { ...CLOSED_BY_US, delivered_at: '2026-01-05 09:00:00+00' }, { deleted: undefined }],
   ])(
-    'the delete of an unexpired row that was closed %s cuts nothing now, but is owed to a gateway that is away',
-    (_who, row, reason) => {
-      expect(cutsIn([remove(row)], now)).toEqual([{ ...pair, wasClosed: true, reason, deleted: flow }]);
+    'the delete of an unexpired row that was closed %s cuts nothing now, but is owed to a gateway that is away until it has read that',
+    (_who, row, what) => {
+      expect(cutsIn([remove(row)], now)).toEqual([{ ...pair, wasClosed: true, deleted: flow, ...what }]);
     },
   );
 

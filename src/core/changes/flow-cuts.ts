@@ -70,7 +70,8 @@ function cutOf(change: RowChange, now: EpochMs): Cut | undefined {
     resourceId: row['resource_id'] as ResourceId,
     wasClosed: row['revoked_at'] != null,
     reason: row['revoked_reason'] ?? 'cut-by-hand',
-    deleted: change.kind === 'delete' ? recordOf(row) : undefined,
+    pushedAt: timeOf(row['pushed_at']) ?? null,
+    deleted: change.kind === 'delete' && row['delivered_at'] == null ? recordOf(row) : undefined,
   };
 }
 

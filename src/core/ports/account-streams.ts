@@ -23,7 +23,9 @@ export interface FlowCut {
   readonly wasClosed: boolean;
   /** Why the flow ended: what a closed row said of it, or the hand. */
   readonly reason: string;
-  /** The deleted row, to be put back as revoked; undefined when it was updated, or cannot be read. */
+  /** When its gateway was told, as a closed row said it. */
+  readonly pushedAt: EpochMs | null;
+  /** The deleted row, to be put back as revoked; undefined when it was updated, cannot be read, or is owed to nobody (G4). */
   readonly deleted: FlowRecord | undefined;
 }
 

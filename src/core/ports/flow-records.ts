@@ -31,6 +31,8 @@ export interface HandMadeCut {
   readonly cause: Cause;
   /** Why the flow had ended, if it had; or the hand. */
   readonly reason: string;
+  /** When the gateway was told before the row was deleted. */
+  readonly pushedAt: EpochMs | null;
   /** Its gateway hears of it now; else at its next join. */
   readonly isConnected: boolean;
 }
