@@ -15,6 +15,7 @@ import { FLOW_RECORDS, type FlowRecords } from './core/ports/flow-records.js';
 import type { GeoIp } from './core/ports/geo-ip.js';
 import type { Clock } from './core/support/clock.js';
 import type { Logger } from './core/support/logger.js';
+import { within } from './core/support/within.js';
 import { checkServer } from './db/check-server.js';
 import { markClean, openEpoch } from './db/epochs.js';
 import { Housekeeping } from './db/housekeeping.js';
@@ -150,20 +151,12 @@ async function closeEpoch(flowRecords: FlowRecords, database: Database, epoch: b
 
 /** Never rejects; what fails or takes too long is logged and left behind. Whether it was done. */
 async function inTime(what: string, task: Promise<void>, clock: Clock, log: Logger): Promise<boolean> {
-  let cancel: (() => void) | undefined;
-  const tooLate = new Promise<never>((_, reject) => {
-    cancel = clock.after(GOODBYE_WITHIN_MS, () => {
-      reject(new Error(`not within ${GOODBYE_WITHIN_MS} ms`));
-    });
-  });
   try {
-    await Promise.race([task, tooLate]);
+    await within(clock, GOODBYE_WITHIN_MS, task);
     return true;
   } catch (error) {
     log.error('server.stop-incomplete', { what, error });
     return false;
-  } finally {
-    cancel?.();
   }
 }
 

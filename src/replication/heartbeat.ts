@@ -5,6 +5,7 @@ import type { Freshness } from '../core/ports/freshness.js';
 import type { Metrics } from '../core/ports/metrics.js';
 import type { Clock } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
+import { within } from '../core/support/within.js';
 
 export interface HeartbeatOptions {
   /** Of the message; no other program on this database may use it. */
@@ -266,17 +267,7 @@ export class Heartbeat implements Freshness {
     const running = this.with_.run(...statement).finally(() => {
       this.#isRunning = false;
     });
-    let cancel = (): void => undefined;
-    const tooLate = new Promise<never>((_resolve, reject) => {
-      cancel = this.with_.clock.after(Math.max(this.options.intervalMs / 2, SHORTEST_WAIT_MS), () => {
-        reject(new Error('no answer in time'));
-      });
-    });
-    try {
-      return await Promise.race([running, tooLate]);
-    } finally {
-      cancel();
-    }
+    return within(this.with_.clock, Math.max(this.options.intervalMs / 2, SHORTEST_WAIT_MS), running);
   }
 
   #remember(seq: number): void {

@@ -24,6 +24,7 @@ import type { ViewBacklog } from '../core/ports/view-backlog.js';
 import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Scheduler } from '../core/support/scheduler.js';
+import { within } from '../core/support/within.js';
 import { AccountStore } from './account-store.js';
 import { ConnectMessages } from './connect-messages.js';
 import { DriftAudit } from './drift-audit.js';
@@ -305,7 +306,8 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     let read: AccountSnapshot | undefined;
     try {
       // So that every row a hand can have cut is known as the row of a flow.
-      if (store.owedResync?.heard != null) await this.#flushed();
+      if (store.owedResync?.heard != null)
+        await within(this.with_.clock, FLUSH_LIMIT_MS, this.with_.flowRecords.flush());
       store.beginResync(this.#ring.commits(), now());
       read = await this.#hydrations.read(store.accountId, store.askedFlows);
     } catch (error) {
@@ -318,16 +320,6 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       return;
     }
     this.with_.clock.after(retryMs, () => void this.#resync(slot, deadline, Math.min(retryMs * 2, 1000)));
-  }
-
-  async #flushed(): Promise<void> {
-    let cancel = (): void => undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      cancel = this.with_.clock.after(FLUSH_LIMIT_MS, () => {
-        reject(new Error('the history of flows could not be written'));
-      });
-    });
-    await Promise.race([this.with_.flowRecords.flush(), late]).finally(cancel);
   }
 
   /** True when nothing is left to do: the resync is paid, or the store is given up. */
