@@ -53,11 +53,15 @@ export class Witness {
     return new Witness();
   }
 
-  /** Takes what was committed since the last time. After a crash of the server some of it comes again, and is passed over. */
+  /**
+   * Takes what was committed since the last time. The slot moves on only when all of it has arrived here: a connection that is
+   * killed between would lose it. What comes again is passed over.
+   */
   async read(sql: Client): Promise<void> {
     await sql.query(`SET TimeZone TO 'UTC'; SET DateStyle TO 'ISO'`);
+    const [end] = (await sql.query<{ position: string }>('SELECT pg_current_wal_flush_lsn() AS position')).rows;
     const { rows } = await sql.query<{ data: Buffer }>(
-      `SELECT data FROM pg_logical_slot_get_binary_changes($1, NULL, NULL, 'proto_version', '1', 'messages', 'true',
+      `SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', 'messages', 'true',
         'publication_names', '${SLOT}_rows,${SLOT}_flows')`,
       [SLOT],
     );
@@ -68,6 +72,7 @@ export class Witness {
       if (!commit || (last && commit.position <= last.position)) continue;
       this.commits.push({ ...commit, at: Math.max(commit.at, last?.at ?? -Infinity) });
     }
+    await sql.query('SELECT pg_replication_slot_advance($1, $2)', [SLOT, end?.position]);
   }
 
   /**

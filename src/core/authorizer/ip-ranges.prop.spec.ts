@@ -19,6 +19,10 @@ function must<T>(value: T | undefined): T {
   return value;
 }
 
+/** Without dots: ipaddr.js takes `::1.2.3.4` for `::ffff:1.2.3.4`. */
+const parsed = (text: string): ipaddr.IPv4 | ipaddr.IPv6 =>
+  ipaddr.parse(text.includes(':') ? new URL(`http://[${text}]`).hostname.slice(1, -1) : text);
+
 describe('ip ranges', () => {
   it('membership is what ipaddr.js match says', () => {
     const cases = fc.oneof(
@@ -27,10 +31,10 @@ describe('ip ranges', () => {
     );
     fc.assert(
       fc.property(cases, ([address, network, prefix]) => {
-        const expected = ipaddr.parse(address).match(ipaddr.parse(network), prefix);
+        const expected = parsed(address).match(parsed(network), prefix);
         expect(contains(must(parseCidr(`${network}/${prefix}`)), must(parseAddress(address)))).toBe(expected);
       }),
-      { numRuns: 2_000 },
+      { numRuns: 2_000, examples: [[['::0:0.0.0.0', '::0.0.0.0', 81]]] },
     );
   });
 
