@@ -86,8 +86,9 @@ export class BatchedFlowRecords implements FlowRecords {
   }
 
   historyGone(accountId: AccountId | null, done: () => void): void {
-    // One that has not begun says the same.
-    const waiting = this.#queue.find((entry) => entry.kind === 'history-gone' && entry.accountId === accountId);
+    // One that has not begun says the same, unless a gateway counts as told after it.
+    const since = this.#queue.slice(this.#queue.findLastIndex((entry) => entry.kind === 'epochs-told') + 1);
+    const waiting = since.find((entry) => entry.kind === 'history-gone' && entry.accountId === accountId);
     if (waiting?.kind === 'history-gone') waiting.done.push(done);
     else this.#enqueue({ kind: 'history-gone', accountId, done: [done] });
   }

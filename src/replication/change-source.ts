@@ -47,3 +47,7 @@ export interface ChangeSource {
 
 /** The server's for a slot that another connection reads; ours when another process polls it. */
 export const SLOT_HELD = '55006';
+
+export class SlotHeldError extends Error {
+  readonly code = SLOT_HELD;
+}

@@ -69,6 +69,7 @@ const FIRST_BEATS_MS = 50;
 const SHORTEST_WAIT_MS = 1_000;
 /** Unseen beats are remembered up to here: an hour of a broken stream at the default interval. */
 const REMEMBERED_BEATS = 720;
+const MOST_HANGING = 2;
 
 /**
  * Lag is measured by one clock, ours: from just before the message is written until it comes out of the stream. The
@@ -89,6 +90,8 @@ export class Heartbeat implements Freshness {
   readonly #unseen = new Map<number, Unseen>();
   #nextSeq = 1;
   #provenAt: EpochMs | undefined;
+  /** The stream of an earlier generation proves nothing. */
+  #provesFrom = 0;
   #lagMs = 0;
   #walPosition: Position = 0n;
   #streamPosition: Position = 0n;
@@ -97,8 +100,9 @@ export class Heartbeat implements Freshness {
   /** A keepalive was asked for, since nothing better is to be had. */
   #askedStreamAt: EpochMs | undefined;
   #isWriting = false;
-  /** A statement has not settled, whether its answer is still waited for or not. */
-  #isRunning = false;
+  /** Statements that have not settled, whether their answers are still waited for or not. */
+  #running = 0;
+  #begunAt: EpochMs = 0;
   #isFailing = false;
   #cancel: (() => void) | undefined;
 
@@ -160,11 +164,15 @@ export class Heartbeat implements Freshness {
 
   /** What came may lack commits: only what is begun from now on, and comes out of the next stream, proves anything. */
   doubt(): void {
+    this.#provesFrom = this.with_.generation() + 1; // what the old one has brought may wait to be handed on
     this.#unseen.clear();
     this.#provenAt = undefined;
     this.#streamPosition = 0n;
     this.#lastCommitAt = undefined;
     this.#askedStreamAt = undefined;
+    if (!this.#cancel) return;
+    this.#cancel();
+    this.#arm();
   }
 
   /** Positions of another branch of history mean nothing, nor do the beats written there. */
@@ -190,13 +198,17 @@ export class Heartbeat implements Freshness {
     return `the last heartbeat that came through the replication stream was written ${Math.round(ageMs / 1000)} s ago`;
   }
 
-  #tick(): void {
+  #arm(): void {
     // A message written before the slot existed never comes: until the first proof they follow quickly.
     const { intervalMs } = this.options;
     const delayMs = this.#provenAt === undefined ? Math.min(FIRST_BEATS_MS, intervalMs) : intervalMs;
     this.#cancel = this.with_.clock.after(delayMs, () => {
       this.#tick();
     });
+  }
+
+  #tick(): void {
+    this.#arm();
     this.#report();
     this.with_.onTick();
     if (!this.#isWriting) void this.#beat();
@@ -225,8 +237,8 @@ export class Heartbeat implements Freshness {
   async #proveOtherwise(seq: number): Promise<void> {
     try {
       const beat = await this.#ask(END_SQL, [[...this.options.publications]]);
-      this.#learn(beat);
       this.#unseen.set(seq, { begunAt: beat.begunAt, endOfLog: beat.walPosition });
+      this.#learn(beat); // which may bring doubt
       this.passed(this.#streamPosition); // an idle server has nothing more to send
     } catch {
       this.#askedStreamAt = this.with_.clock.now();
@@ -258,14 +270,17 @@ export class Heartbeat implements Freshness {
   }
 
   /**
-   * Gives up early enough for another proof in the same interval. One statement at a time: each that hangs has a connection
-   * of the pool.
+   * Gives up early enough for another proof in the same interval. One statement at a time, since each that hangs has a
+   * connection of the pool; but one more when that one has hung for long: it is also what compares the publications.
    */
   async #run(...statement: Parameters<RunStatement>): ReturnType<RunStatement> {
-    if (this.#isRunning) throw new Error('the statement before has not ended');
-    this.#isRunning = true;
+    const now = this.with_.clock.now();
+    const mayHang = this.#running < MOST_HANGING && Math.abs(now - this.#begunAt) >= this.options.staleAfterMs;
+    if (this.#running > 0 && !mayHang) throw new Error('the statement before has not ended');
+    this.#running += 1;
+    this.#begunAt = now;
     const running = this.with_.run(...statement).finally(() => {
-      this.#isRunning = false;
+      this.#running -= 1;
     });
     return within(this.with_.clock, Math.max(this.options.intervalMs / 2, SHORTEST_WAIT_MS), running);
   }
@@ -278,6 +293,7 @@ export class Heartbeat implements Freshness {
   }
 
   #prove(at: EpochMs): void {
+    if (this.with_.generation() < this.#provesFrom) return;
     const now = this.with_.clock.now();
     // Of a time when the clock was ahead: it would keep us fresh for as long as that was.
     if (at > now) return;

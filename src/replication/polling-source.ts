@@ -2,16 +2,12 @@
 import type { RawRow } from '../core/changes/commit.js';
 import { parsePosition, type Position } from '../core/model/position.js';
 import { BackPressure } from './back-pressure.js';
-import { type Backend, type ChangeSource, type NewSlot, SLOT_HELD } from './change-source.js';
+import { type Backend, type ChangeSource, type NewSlot, SlotHeldError } from './change-source.js';
 import { PeekedMessages } from './peeked-messages.js';
 import { PollingConnection } from './polling-connection.js';
 import type { SourceDependencies, SourceOptions } from './streaming-source.js';
 
 /** Another process polls this slot. The server knows nothing of it between two statements, so a lock says it. */
-class SlotHeldError extends Error {
-  readonly code = SLOT_HELD;
-}
-
 /** How long a revocation waits at worst. Shorter: more work for the database, and more lines in its log. */
 const REST_MS = 100;
 /** A peek that takes long, since much log must be read again, is followed by a rest as long as itself, up to here. */

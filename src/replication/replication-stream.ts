@@ -83,8 +83,10 @@ export class ReplicationStream {
   #server: ServerIdentity | undefined;
   #backend: Backend | undefined;
   #former: Backend | undefined;
-  /** As they were when the slot was made. */
+  /** Their version when the present or last connection was prepared. */
   #publications: string | undefined;
+  /** The version under which the slot was made just now, while that is not kept with it. */
+  #unkept: string | undefined;
   #generation = 0;
   /** When the publications were last seen to be right. */
   #rightUpTo: LastHeard | undefined;
@@ -144,7 +146,8 @@ export class ReplicationStream {
     this.with_.xids.observe(xmax);
     // What a broken connection missed is seen by the next one.
     if (!this.#isStreaming || begunIn !== this.#generation || publications === this.#publications) return;
-    this.#replace('publication-altered');
+    this.with_.heartbeat.doubt();
+    this.#source?.destroy(new Error('a publication was altered'));
   }
 
   /** A slot that is gone brings nothing more, whatever our connection believes: the next one makes a new slot. */
@@ -236,25 +239,30 @@ export class ReplicationStream {
     this.#backend = server.backend;
     await this.#enter(server);
 
-    this.#publications ??= await slotPublications.read();
+    await slot.mustBeFree(source); // a process that only waits has nothing to judge or to put right
+    const slotsOwn = this.#unkept ?? (await slotPublications.read());
     const readAt = clock.now();
     const publications = await this.#rightPublications(source);
-    const wasAltered = publications !== this.#publications;
+    const wasAltered = publications !== slotsOwn;
     if (wasAltered) this.#replace('publication-altered');
     const prepared = await slot.prepare(source, this.#replaceSlot);
     if (prepared.madeBecause === 'backlog-abandoned') this.#forgetBacklog();
     this.#replaceSlot = undefined;
-    // While a publication was wrong the stream went on without what it left out.
-    const heard = wasAltered ? this.#rightUpTo : undefined;
+    // While a publication was wrong our stream went on without what it left out, whoever has put it right.
+    const hasLeftOut = this.#publications !== undefined && publications !== this.#publications;
+    const heard = hasLeftOut ? this.#rightUpTo : undefined;
     const received = acknowledger.receivedPosition();
     const wasReadByAnother = received > 0n && prepared.confirmed > received;
     acknowledger.startAt(prepared.confirmed);
     if (prepared.madeBecause !== undefined)
       sink.resyncAll(`replication slot: ${prepared.madeBecause}`, 'commits', heard);
-    else if (wasReadByAnother) sink.resyncAll('another process has read the replication slot meanwhile', 'commits');
+    else if (wasReadByAnother || hasLeftOut)
+      sink.resyncAll('another process has read the replication slot meanwhile', 'commits', heard);
     this.#rightUpTo = { upTo: prepared.confirmed, at: readAt };
-    if (wasAltered) await slotPublications.keep(publications);
     this.#publications = publications;
+    if (wasAltered) this.#unkept = publications;
+    if (this.#unkept !== undefined) await slotPublications.keep(this.#unkept);
+    this.#unkept = undefined;
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
   }
 
@@ -263,7 +271,6 @@ export class ReplicationStream {
     for (let tries = 0; tries < PUT_RIGHT_LIMIT; tries += 1) {
       const version = await readPublications(source, this.options.publications);
       if (!(await this.with_.reconcilePublications())) return version;
-      this.#replace('publication-altered');
     }
     throw new Error('somebody else alters the publications again and again');
   }

@@ -3,7 +3,7 @@ import { formatPosition, parsePosition, type Position } from '../core/model/posi
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import { PortalError } from '../core/support/portal-error.js';
 import type { Logger } from '../core/support/logger.js';
-import type { ChangeSource } from './change-source.js';
+import { type ChangeSource, SlotHeldError } from './change-source.js';
 
 /** Somebody else's slot has our name: another plugin or another database. Only a person can tell which is wrong; we ask again. */
 class SlotUnusableError extends PortalError {
@@ -64,6 +64,14 @@ export class Slot {
    */
   get startSnapshot(): XidSnapshot | undefined {
     return this.#startSnapshot;
+  }
+
+  /** Throws the server's error for a slot that another connection reads; one that left us unheard counts as well (55006). */
+  async mustBeFree(source: ChangeSource): Promise<void> {
+    const [row] = await source.ask(
+      `SELECT active_pid::text AS pid FROM pg_replication_slots WHERE slot_name = '${this.name}' AND active`,
+    );
+    if (row) throw new SlotHeldError(`replication slot "${this.name}" is active for PID ${row['pid']}`);
   }
 
   /** Leaves the slot ready, or throws: SlotUnusableError, or the server's error (55006: held, ask again later). */

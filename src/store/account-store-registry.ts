@@ -74,6 +74,8 @@ interface Slot {
   resyncing: boolean;
   /** The stream was interrupted: a resync for it is owed. */
   reconciling: boolean;
+  /** The history of flows as it was when the last gap was noticed is written. */
+  flush: { readonly gaps: number; readonly done: Promise<void> } | undefined;
 }
 
 export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWatch {
@@ -116,7 +118,9 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
   accept(commit: Commit): void {
     const now = this.with_.clock.now();
     this.#accepted = commit.position;
-    if (commit.changeCount > 0 || commit.truncates.length > 0) {
+    const isOfRows =
+      commit.changeCount > 0 || commit.truncates.length > 0 || commit.resync === 'all' || commit.resync.size > 0;
+    if (isOfRows) {
       this.#ring.add(commit, estimateBytes(commit));
       this.#settleSoon();
     }
@@ -239,6 +243,7 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
       cancelIdle: undefined,
       resyncing: false,
       reconciling: false,
+      flush: undefined,
     };
     this.#slots.set(accountId, slot);
     slot.ready.then(
@@ -305,9 +310,11 @@ export class AccountStoreRegistry implements CommitSink, AccountStores, TokenWat
     const now = (): number => this.with_.clock.now();
     let read: AccountSnapshot | undefined;
     try {
-      // So that every row a hand can have cut is known as the row of a flow.
-      if (store.owedResync?.heard != null)
-        await within(this.with_.clock, FLUSH_LIMIT_MS, this.with_.flowRecords.flush());
+      // So that every row a hand can have cut is known as the row of a flow. Over several tries: the queue may be long.
+      if (store.owedResync?.heard != null) {
+        if (slot.flush?.gaps !== store.gaps) slot.flush = { gaps: store.gaps, done: this.with_.flowRecords.flush() };
+        await within(this.with_.clock, FLUSH_LIMIT_MS, slot.flush.done);
+      }
       store.beginResync(this.#ring.commits(), now());
       read = await this.#hydrations.read(store.accountId, store.askedFlows);
     } catch (error) {

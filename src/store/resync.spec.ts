@@ -296,7 +296,7 @@ describe('a resync (D14)', () => {
 
     describe('ORD-6: or a commit whose rows were not kept or could not be read', () => {
       const hidden = (hiddenCuts: Commit['hiddenCuts']) => (tx: ModelTransaction) => {
-        tx.unreadable.add(ACCOUNT);
+        for (const accountId of [ACCOUNT, OTHER]) tx.unreadable.add(accountId);
         tx.hiddenCuts = hiddenCuts;
       };
 
@@ -374,6 +374,18 @@ describe('a resync (D14)', () => {
         test.db.run(hidden(new Set(many)));
         test.streamAll();
         expect(test.forgets).toEqual([[null, expect.any(Function)]]);
+      });
+
+      it('that kept no row at all is in the ring all the same: who opens before it is visible knows of it', async () => {
+        const tx = test.streamedTooEarly(hidden('all'));
+        const { mayGrant } = await test.joined(OTHER);
+        expect([mayGrant(), test.registry.settledPosition() < test.streamedTo]).toEqual([false, true]);
+        test.db.show(tx);
+        test.clock.advance(250);
+        await test.answerReads();
+        test.clock.advance(10);
+        await test.answerReads();
+        expect(mayGrant()).toBe(true);
       });
 
       it('that may cut flows of another one: nothing is looked up', async () => {

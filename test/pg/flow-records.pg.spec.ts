@@ -308,7 +308,15 @@ describe('what became of a flow that was taken back', () => {
     records.historyGone(null, () => (done += 1));
     records.historyGone(null, () => (done += 1));
     await records.flush();
-    expect([done, asked.filter((question) => question === 'forget-flow-history').length]).toEqual([2, 1]);
+    const forgets = () => asked.filter((question) => question === 'forget-flow-history').length;
+    expect([done, forgets()]).toEqual([2, 1]);
+
+    // What a gateway was told is not what went later.
+    records.historyGone(null, () => (done += 1));
+    records.uncleanEpochsTold(ours.accountId, aFlow().gatewayId);
+    records.historyGone(null, () => (done += 1));
+    await records.flush();
+    expect([done, forgets()]).toEqual([4, 3]);
   });
 
   it('a flow that nobody closed is never delivered', async () => {

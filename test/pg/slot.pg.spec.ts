@@ -7,7 +7,14 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { Slot } from '../../src/replication/slot.js';
 import { type EmbeddedPostgres, startEmbedded } from '../../src/embedded/start-embedded.js';
 import { type AccountIds, insertAccount } from '../support/account-rows.js';
-import { RememberingLog, session, type StreamSetup, StreamUnderTest, until } from '../support/stream-under-test.js';
+import {
+  RememberingLog,
+  runAt,
+  session,
+  type StreamSetup,
+  StreamUnderTest,
+  until,
+} from '../support/stream-under-test.js';
 import { startOwnPostgres } from '../support/own-postgres.js';
 import { createMigratedDatabase, createTestDatabase, type TestDatabase } from '../support/test-database.js';
 
@@ -325,20 +332,60 @@ describe('a slot', () => {
     expect(stream.sink.resyncs).toEqual(['replication slot: absent', ALTERED]);
   });
 
-  it('ORD-6: owes for a publication that it put right also when the connection breaks before it streams', async () => {
-    const first = await started();
-    await first.stop();
-    let calls = 0;
-    const second = await started({
-      reconcile: async () => {
-        calls += 1;
-        if (calls > 1) return false;
-        for (const pid of await backends()) await database.query('SELECT pg_terminate_backend($1)', [pid]);
-        return true;
+  it('ORD-6: what an answer says that was begun during an earlier connection concerns that one', async () => {
+    let hold: Promise<void> | undefined;
+    let release = (): void => undefined;
+    const stream = await started({
+      run: async (sql, values) => {
+        const rows = await runAt(database.url, sql, values);
+        await hold;
+        return rows;
       },
     });
-    expect(calls).toBeGreaterThan(1);
-    expect(second.sink.resyncs).toEqual([ALTERED]);
+    await until(() => stream.replication.freshness.isFresh(), 'a heartbeat');
+    hold = new Promise((resolve) => (release = resolve));
+    await new Promise((resolve) => setTimeout(resolve, 250)); // a beat is under way
+    await database.sql(`${TAKE}; ${GIVE}`);
+    for (const pid of await backends()) await database.query('SELECT pg_terminate_backend($1)', [pid]);
+    await isReplaced(stream);
+    hold = undefined;
+    release();
+    await until(() => stream.replication.freshness.isFresh(), 'a heartbeat');
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(stream.log.events().filter((event) => event === 'replication.streaming')).toHaveLength(2);
+  });
+
+  it('ORD-6: is not judged, and nothing altered, by a process that only waits for it', async () => {
+    const holder = await started();
+    let calls = 0;
+    const waiting = prepared({
+      reconcile: async (real) => {
+        calls += 1;
+        return real();
+      },
+    });
+    waiting.replication.start();
+    const tries = () => waiting.log.events().filter((event) => event === 'replication.slot-held').length;
+    await until(() => tries() > 2, 'the second to wait');
+    expect(calls).toBe(0);
+    await holder.stop();
+    await until(() => waiting.log.events().includes('replication.streaming'), 'the second to stream');
+    expect([calls, waiting.sink.resyncs]).toEqual([1, []]);
+  });
+
+  it('ORD-6: is not made a second time when it cannot be kept under which publications it was made', async () => {
+    let failures = 0;
+    const stream = await started({
+      keep: async (real) => {
+        failures += 1;
+        if (failures < 3) throw new Error('cannot be written');
+        await real();
+      },
+    });
+    expect([failures, stream.sink.resyncs]).toEqual([3, ['replication slot: absent']]);
+    await stream.stop();
+    expect((await started()).sink.resyncs).toEqual([]);
   });
 
   it('CUT-1: what must be known of a gap is written before there is a slot that hides it', async () => {

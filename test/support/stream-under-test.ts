@@ -142,6 +142,7 @@ export interface StreamSetup {
   /** @param real what is done without it */
   readonly reconcile?: (real: () => Promise<boolean>) => Promise<boolean>;
   readonly beforeGap?: () => Promise<void>;
+  readonly keep?: (real: () => Promise<void>) => Promise<void>;
 }
 
 export class StreamUnderTest {
@@ -183,7 +184,10 @@ export class StreamUnderTest {
         reconcilePublications: () => (setup.reconcile ?? ((real) => real()))(() => reconcile(url)),
         slotPublications: {
           read: () => onDatabase(url, (db) => slotPublications(db, this.slot).read()),
-          keep: (version) => onDatabase(url, (db) => slotPublications(db, this.slot).keep(version)),
+          keep: (version) =>
+            (setup.keep ?? ((real) => real()))(() =>
+              onDatabase(url, (db) => slotPublications(db, this.slot).keep(version)),
+            ),
         },
         beforeGap: setup.beforeGap ?? (async () => undefined),
         clock: setup.clock ?? new SystemClock(),
