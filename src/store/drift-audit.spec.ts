@@ -1,12 +1,8 @@
 import { beforeEach, describe, expect, it, jest } from '@jest/globals';
-import { StoreUnderTest, turns } from '../../test/support/store-under-test.js';
-import type { ModelTransaction } from '../../test/support/model-database.js';
-import type { AccountId, GatewayId } from '../core/model/ids.js';
+import { ACCOUNT, GROUP, named, nameIn, OTHER, StoreUnderTest, turns } from '../../test/support/store-under-test.js';
+import type { GatewayId } from '../core/model/ids.js';
 import type { AccountHandle } from '../core/ports/account-stores.js';
 
-const ACCOUNT = 'a0000000-0000-4000-8000-000000000001' as AccountId;
-const OTHER = 'a0000000-0000-4000-8000-000000000002' as AccountId;
-const GROUP = 'b0000000-0000-4000-8000-000000000001';
 const INTERVAL_MS = 60_000;
 
 const log = { error: jest.fn(), warn: jest.fn(), info: jest.fn(), debug: jest.fn() };
@@ -14,29 +10,8 @@ let test: StoreUnderTest;
 
 beforeEach(async () => {
   jest.clearAllMocks();
-  test = new StoreUnderTest({ auditIntervalMs: INTERVAL_MS }, { log });
-  test.db.run((tx) => {
-    for (const id of [ACCOUNT, OTHER]) {
-      tx.set('accounts', { id, name: 'a', slug: 'a', config: '{}', disabled_at: null });
-    }
-    named('as it began')(tx);
-  });
-  test.streamAll();
-  await test.settle();
+  test = await StoreUnderTest.ofSmallAccounts({ auditIntervalMs: INTERVAL_MS }, { log });
 });
-
-const named =
-  (name: string) =>
-  (tx: ModelTransaction): ModelTransaction =>
-    tx.set('groups', { account_id: ACCOUNT, id: GROUP, name });
-
-const nameIn = (handle: AccountHandle): string | undefined => handle.state.row('groups', GROUP)?.name;
-
-async function joined(accountId = ACCOUNT): Promise<AccountHandle> {
-  const opening = test.registry.open(accountId);
-  await test.answerReads();
-  return opening;
-}
 
 /** The pause is over: an audit has asked for its read. */
 async function auditBegins(): Promise<void> {
@@ -61,7 +36,7 @@ const corrupt = (handle: AccountHandle, name: string | undefined): void => {
 
 describe('the drift audit (STORE-4)', () => {
   it('finds nothing in a store that is as the database, and tells nobody anything', async () => {
-    await joined();
+    await test.joined();
     await auditBegins();
     await test.answerReads();
     await streamIsUpToDate();
@@ -71,7 +46,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('does not take a commit that the read shows and the stream has not brought for drift', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     await auditBegins();
     test.db.run(named('on its way'));
     await test.answerReads();
@@ -82,7 +57,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('E3: nor one that the stream has brought and the read does not show, begun before the audit or in it', async () => {
-    await joined();
+    await test.joined();
     const early = test.db.begin();
     named('invisible')(early);
     test.db.commit(early);
@@ -97,7 +72,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('nor one that comes after the read and before the stream has come up to it', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     await auditBegins();
     test.db.run(named('seen'));
     await test.answerReads();
@@ -108,7 +83,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('counts what differs by table, names the row without its values, repairs it and pushes the difference', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     test.streams.gateways.add('c0000000-0000-4000-8000-000000000001' as GatewayId);
     corrupt(handle, 'a defect');
     await auditBegins();
@@ -126,7 +101,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('also finds the row that is missing and the one that should be gone', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     corrupt(handle, undefined);
     await auditBegins();
     await test.answerReads();
@@ -147,7 +122,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('gives way to a resync that becomes owed, in either half, and keeps nothing from being granted', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     await auditBegins();
     expect(handle.mayGrant()).toBe(true);
     test.registry.resyncAll('broken', 'commits');
@@ -166,7 +141,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('is given up when the read fails or the stream does not come up to it, and tried again', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     corrupt(handle, 'a defect');
     await auditBegins();
     test.db.fail(new Error('no connection'));
@@ -187,8 +162,8 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('takes the stores in turn, one at a time, each about once in the interval', async () => {
-    await joined(ACCOUNT);
-    await joined(OTHER);
+    await test.joined(ACCOUNT);
+    await test.joined(OTHER);
     const reads = jest.spyOn(test.db, 'readAccount');
     for (let n = 0; n < 10; n += 1) {
       test.clock.advance(INTERVAL_MS / 2);
@@ -205,7 +180,7 @@ describe('the drift audit (STORE-4)', () => {
   });
 
   it('leaves no timer behind when nobody is connected, and begins again with the next', async () => {
-    const handle = await joined();
+    const handle = await test.joined();
     await auditBegins();
     await test.answerReads();
     await streamIsUpToDate();
@@ -216,7 +191,7 @@ describe('the drift audit (STORE-4)', () => {
     test.clock.advance(10 * INTERVAL_MS);
     await turns();
     expect([test.db.waitingReads, test.clock.pending]).toEqual([0, 0]);
-    await joined();
+    await test.joined();
     await auditBegins();
   });
 

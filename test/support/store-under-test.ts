@@ -123,8 +123,8 @@ export class StoreUnderTest {
   }
 
   /** Two accounts, the first with a group, and all of it streamed and visible. */
-  static async ofSmallAccounts(options: Partial<StoreOptions> = {}): Promise<StoreUnderTest> {
-    const test = new StoreUnderTest(options);
+  static async ofSmallAccounts(...setup: ConstructorParameters<typeof StoreUnderTest>): Promise<StoreUnderTest> {
+    const test = new StoreUnderTest(...setup);
     test.db.run((tx) => {
       for (const id of [ACCOUNT, OTHER]) {
         tx.set('accounts', { id, name: 'a', slug: 'a', config: '{}', disabled_at: null });
