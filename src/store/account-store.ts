@@ -56,7 +56,10 @@ export class AccountStore {
   /** While hydrating: all commits of the account. While a resync or an audit reads: those since it began. */
   #pending: Commit[] | undefined;
   #owed: OwedResync | undefined;
-  /** The present read began before the last reason to read that no transaction it contains can pay: it proves nothing. */
+  /** What came to be owed since the present read began: each read pays what was owed before it, so that none waits for ever. */
+  #owedNext: OwedResync | undefined;
+  #isReading = false;
+  /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
   #isReadTooOld = false;
   /** Rows of the flows held when the present read began, if it is to look for cuts. */
   #asked: readonly FlowRecord[] = [];
@@ -138,16 +141,21 @@ export class AccountStore {
    * @param heard commits after it have gone by unheard, and the cuts they made with them; null: none has
    */
   oweResync(reason: string, commit?: Commit, heard: LastHeard | null = null): void {
-    const xids = new Set(this.#owed?.xids);
     if (heard !== null) this.gaps += 1;
-    if (commit) xids.add(commit.xid);
-    // A read under way, even one that contains the commit, looks for no cuts of flows that it did not ask for.
-    if (!commit || heard !== null) this.#isReadTooOld = true;
-    const { from, committedAt } = this.#owed ?? {
-      from: commit?.position ?? this.#position + 1n,
+    const from = commit?.position ?? this.#position + 1n;
+    const owed = {
+      reason,
+      xids: new Set(commit && [commit.xid]),
+      from,
       committedAt: commit?.committedAt ?? null,
+      heard,
     };
-    this.#owed = { reason, xids, from, committedAt, heard: earlier(this.#owed?.heard ?? null, heard) };
+    if (commit && this.#isReading) {
+      this.#owedNext = both(this.#owedNext, owed);
+    } else {
+      this.#owed = both(this.#owed, owed);
+      this.#isReadTooOld = true;
+    }
   }
 
   /** Positions and transaction ids start over (events.md B.9, failover): none that is held may be compared with a new one. */
@@ -155,14 +163,19 @@ export class AccountStore {
     this.#fence = undefined;
     if (this.#pending) this.#pending = [];
     // What an earlier gap hid is still to be looked for.
-    this.#owed &&= { ...this.#owed, xids: new Set(), from: 1n, committedAt: null };
+    const owed = both(this.#owed, this.#owedNext);
+    this.#owed = owed && { ...owed, xids: new Set(), from: 1n, committedAt: null };
+    this.#owedNext = undefined;
     this.#position = 0n;
   }
 
   /** From here on commits are kept as well as applied, so that the snapshot to come can be brought up to date. */
   beginResync(unsettled: Iterable<Commit>, now: EpochMs): void {
     this.#pending = this.#concerning(unsettled);
+    this.#isReading = true;
     this.#isReadTooOld = false;
+    this.#owed = both(this.#owed, this.#owedNext);
+    this.#owedNext = undefined;
     this.#asked = this.#owed?.heard == null ? [] : this.flows.records(now);
   }
 
@@ -186,7 +199,12 @@ export class AccountStore {
     this.bringUpToDate(fresh, read.snapshot);
     const cause = this.#causeOfResync();
     const heard = this.#owed?.heard ?? null;
-    this.#owed = undefined;
+    // A read that contains a commit heard after it began looks for no cuts of flows that it did not ask for.
+    const next = this.#owedNext;
+    const isPaid = next?.heard === null && [...next.xids].every((xid) => contains(read.snapshot, xid));
+    this.#owed = isPaid ? undefined : next;
+    this.#owedNext = undefined;
+    this.#isReading = false;
     this.#fence = { snapshot: read.snapshot, upperBound: read.upperBound };
     // A deleted account takes its flows along: no hand cut them, and they cannot be put back.
     const asked = fresh.account ? this.#asked : [];
@@ -273,7 +291,14 @@ export class AccountStore {
   }
 }
 
-function earlier(a: LastHeard | null, b: LastHeard | null): LastHeard | null {
+function both(earlier: OwedResync | undefined, later: OwedResync | undefined): OwedResync | undefined {
+  if (!earlier || !later) return earlier ?? later;
+  const { from, committedAt } = earlier;
+  const xids = new Set([...earlier.xids, ...later.xids]);
+  return { reason: later.reason, xids, from, committedAt, heard: earlierOf(earlier.heard, later.heard) };
+}
+
+function earlierOf(a: LastHeard | null, b: LastHeard | null): LastHeard | null {
   if (!a || !b) return a ?? b;
   return { upTo: a.upTo < b.upTo ? a.upTo : b.upTo, at: Math.min(a.at, b.at) };
 }

@@ -114,6 +114,7 @@ class Run {
         break;
       case 'resync':
         registry.resyncAll('test', 'commits');
+        await turns(); // the read has begun
         break;
     }
     this.#look();

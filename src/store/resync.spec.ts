@@ -73,7 +73,8 @@ describe('a resync (D14)', () => {
   it('does not trust a read that began before the stream broke', async () => {
     const handle = await test.joined();
     test.registry.resyncAll('broken once', 'commits');
-    test.db.takeSnapshot();
+    await turns();
+    expect(test.db.takeSnapshot()).toBe(true);
     // Committed where nobody listened, and never streamed.
     test.db.run(named('missed'));
     test.db.nextCommit();
@@ -118,7 +119,8 @@ describe('a resync (D14)', () => {
   it('keeps nobody from hearing of a revocation meanwhile, and loses nothing that comes while it reads', async () => {
     const handle = await test.joined();
     test.registry.resyncAll('broken', 'commits');
-    test.db.takeSnapshot();
+    await turns();
+    expect(test.db.takeSnapshot()).toBe(true);
     test.db.run((tx) => tx.remove('groups', { account_id: ACCOUNT, id: GROUP }));
     test.streamAll();
     expect(nameIn(handle)).toBeUndefined();
@@ -361,12 +363,39 @@ describe('a resync (D14)', () => {
         test.streamAll();
         test.db.answer();
         await turns();
-        test.clock.advance(10);
+        expect([test.streams.steps, handle.mayGrant()]).toEqual([[], false]);
         await test.answerReads();
         expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
           { kind: 'flow', flowId: 'cut' },
           { kind: 'gap' },
         ]);
+        expect(handle.mayGrant()).toBe(true);
+      });
+
+      it('that never end: each is looked up, though no read is the last', async () => {
+        const ids = ['first', 'second', 'third'];
+        for (const id of ids) hold(handle, recordOf(id));
+        for (const id of ids) test.db.run(row(id));
+        test.streamAll();
+        const hide = (id?: string) => {
+          test.db.run((tx) => {
+            if (id !== undefined) row(id, null)(tx);
+            hidden(new Set([ACCOUNT]))(tx);
+          });
+          test.streamAll();
+        };
+        const cuts = () => test.streams.steps.flatMap(({ impacts }) => impacts.gateways.get(GATEWAY)?.cuts ?? []);
+        hide('first');
+        for (const next of ['second', 'third', undefined]) {
+          await turns();
+          test.db.takeSnapshot();
+          hide(next); // one more, before the rows arrive
+          test.db.answer();
+        }
+        await turns();
+        const found = cuts().flatMap((cut) => (cut.kind === 'flow' ? cut.flowId : []));
+        expect(ids.filter((id) => found.includes(id as FlowId))).toEqual(ids);
+        expect(handle.mayGrant()).toBe(false);
       });
 
       it('that are very many: the history counts as gone for all', () => {
