@@ -12,7 +12,7 @@ import type { Clock, Random } from '../core/support/clock.js';
 import type { Logger } from '../core/support/logger.js';
 import type { Acknowledger } from './acknowledger.js';
 import { BackOff } from './back-off.js';
-import { type Backend, type ChangeSource, SLOT_HELD } from './change-source.js';
+import { type Backend, type ChangeSource, SLOT_HELD, SlotHeldError } from './change-source.js';
 import type { CommitIntake } from './commit-intake.js';
 import type { Beat, Heartbeat } from './heartbeat.js';
 import { MalformedWalError } from './malformed-wal-error.js';
@@ -239,7 +239,7 @@ export class ReplicationStream {
     this.#backend = server.backend;
     await this.#enter(server);
 
-    await slot.mustBeFree(source); // a process that only waits has nothing to judge or to put right
+    await this.#waitItsTurn(source);
     const slotsOwn = this.#unkept ?? (await slotPublications.read());
     const readAt = clock.now();
     const publications = await this.#rightPublications(source);
@@ -264,6 +264,19 @@ export class ReplicationStream {
     if (this.#unkept !== undefined) await slotPublications.keep(this.#unkept);
     this.#unkept = undefined;
     log.debug('replication.prepared', { slot: slot.name, lsn: formatPosition(prepared.confirmed) });
+  }
+
+  /**
+   * A process that only waits judges nothing and puts nothing right. One that has streamed must know, also on a branch that is
+   * new to it, from where on it does not hear what the other one reads.
+   */
+  async #waitItsTurn(source: ChangeSource): Promise<void> {
+    const { slot, acknowledger } = this.with_;
+    const held = await slot.heldBy(source);
+    if (!held) return;
+    this.#unkept = undefined;
+    if (this.#generation > 0 && acknowledger.receivedPosition() === 0n) acknowledger.startAt(held.confirmed);
+    throw new SlotHeldError(`replication slot "${slot.name}" is active for PID ${held.pid}`);
   }
 
   /** Their version, read before they were found to be right: whatever alters them later makes another one of it. */

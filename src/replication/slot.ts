@@ -3,7 +3,7 @@ import { formatPosition, parsePosition, type Position } from '../core/model/posi
 import type { XidSnapshot } from '../core/ports/hydration-reader.js';
 import { PortalError } from '../core/support/portal-error.js';
 import type { Logger } from '../core/support/logger.js';
-import { type ChangeSource, SlotHeldError } from './change-source.js';
+import type { ChangeSource } from './change-source.js';
 
 /** Somebody else's slot has our name: another plugin or another database. Only a person can tell which is wrong; we ask again. */
 class SlotUnusableError extends PortalError {
@@ -66,12 +66,11 @@ export class Slot {
     return this.#startSnapshot;
   }
 
-  /** Throws the server's error for a slot that another connection reads; one that left us unheard counts as well (55006). */
-  async mustBeFree(source: ChangeSource): Promise<void> {
-    const [row] = await source.ask(
-      `SELECT active_pid::text AS pid FROM pg_replication_slots WHERE slot_name = '${this.name}' AND active`,
-    );
-    if (row) throw new SlotHeldError(`replication slot "${this.name}" is active for PID ${row['pid']}`);
+  /** Who reads it, and how far that is; undefined when nobody does. It may be a connection of ours that the server has not given up. */
+  async heldBy(source: ChangeSource): Promise<{ readonly pid: string; readonly confirmed: Position } | undefined> {
+    const [row] = await source.ask(`SELECT active_pid::text AS pid, confirmed_flush_lsn::text AS confirmed
+      FROM pg_replication_slots WHERE slot_name = '${this.name}' AND active`);
+    return row && { pid: row['pid'] ?? '', confirmed: parsePosition(row['confirmed'] ?? '') ?? 0n };
   }
 
   /** Leaves the slot ready, or throws: SlotUnusableError, or the server's error (55006: held, ask again later). */

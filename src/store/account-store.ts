@@ -56,8 +56,12 @@ export class AccountStore {
   /** While hydrating: all commits of the account. While a resync or an audit reads: those since it began. */
   #pending: Commit[] | undefined;
   #owed: OwedResync | undefined;
-  /** What came to be owed since the present read began: each read pays what was owed before it, so that none waits for ever. */
+  /**
+   * What came to be owed since the present read of a resync began: each pays what was owed before it, so that none waits for
+   * ever. Undefined while none is under way.
+   */
   #owedNext: OwedResync | undefined;
+  /** A read of a resync is under way, or has failed and is begun again: `#owed` is what it is to pay. */
   #isReading = false;
   /** The present read began before the last reason to read, which named no transaction: it proves nothing. */
   #isReadTooOld = false;
@@ -84,13 +88,13 @@ export class AccountStore {
   }
 
   get owedResync(): OwedResync | undefined {
-    return this.#owed;
+    return both(this.#owed, this.#owedNext);
   }
 
   /** Position of the oldest commit that waits for a hydration or a resync; undefined when everything taken is applied. */
   get unappliedFrom(): Position | undefined {
     const waiting = this.#live ? undefined : this.#pending?.[0]?.position;
-    const owed = this.#owed?.from;
+    const owed = this.owedResync?.from;
     return waiting !== undefined && owed !== undefined && waiting < owed ? waiting : (owed ?? waiting);
   }
 
@@ -112,7 +116,7 @@ export class AccountStore {
     const delta = isShown ? undefined : this.#applyOrOwe(changes, commit);
     this.#position = commit.position;
     // Behind a gap the hand's commit may be one of those that went by.
-    if (this.#owed?.heard == null) for (const flowId of closingsIn(changes)) this.flows.closed(flowId);
+    if (this.owedResync?.heard == null) for (const flowId of closingsIn(changes)) this.flows.closed(flowId);
     this.#publish(delta, cutsIn(changes, now), commit, now);
   }
 
@@ -150,7 +154,7 @@ export class AccountStore {
       committedAt: commit?.committedAt ?? null,
       heard,
     };
-    if (commit && this.#isReading) {
+    if (commit && this.#owed && this.#isReading) {
       this.#owedNext = both(this.#owedNext, owed);
     } else {
       this.#owed = both(this.#owed, owed);
@@ -170,8 +174,13 @@ export class AccountStore {
   }
 
   /** From here on commits are kept as well as applied, so that the snapshot to come can be brought up to date. */
-  beginResync(unsettled: Iterable<Commit>, now: EpochMs): void {
+  beginRead(unsettled: Iterable<Commit>): void {
     this.#pending = this.#concerning(unsettled);
+  }
+
+  /** The read that begins is to pay what is owed. */
+  beginResync(unsettled: Iterable<Commit>, now: EpochMs): void {
+    this.beginRead(unsettled);
     this.#isReading = true;
     this.#isReadTooOld = false;
     this.#owed = both(this.#owed, this.#owedNext);
@@ -209,7 +218,8 @@ export class AccountStore {
     // A deleted account takes its flows along: no hand cut them, and they cannot be put back.
     const asked = fresh.account ? this.#asked : [];
     const cuts = asked.filter(({ id }) => read.cutFlows.has(id)).map(unheardCut);
-    for (const { id } of asked) this.flows.closed(id); // looked up, if it was a former one
+    // Former ones among them are looked up; unless a hand may have cut since, which the next read will see.
+    if (this.owedResync?.heard == null) for (const { id } of asked) this.flows.closed(id);
     this.#asked = [];
     this.#takeOver(fresh, heard === null ? cuts : [...cuts, { kind: 'gap', heard }], cause, now);
     return { cuts, cause };
@@ -220,7 +230,7 @@ export class AccountStore {
     return this.#pending?.length ?? 0;
   }
 
-  /** The read under way, begun with `beginResync`, is not merged. */
+  /** The read under way, begun with `beginRead`, is not merged. */
   endRead(): void {
     if (this.#live) this.#pending = undefined;
   }

@@ -82,6 +82,34 @@ describe('the drift audit (STORE-4)', () => {
     expect([test.audits, test.drift]).toEqual([['equal'], []]);
   });
 
+  it.each([
+    ['while it reads', async () => undefined],
+    [
+      'after it',
+      async () => {
+        await test.answerReads();
+        await streamIsUpToDate();
+      },
+    ],
+  ])(
+    'D14: a commit that nobody can read and that comes %s has the account read again as ever',
+    async (_when, passes) => {
+      const handle = await test.joined();
+      await auditBegins();
+      await passes();
+      const tx = test.streamedTooEarly((change) => {
+        named('unreadable')(change);
+        change.unreadable.add(ACCOUNT);
+      });
+      expect([handle.mayGrant(), test.registry.settledPosition() < test.streamedTo]).toEqual([false, true]);
+      test.db.show(tx);
+      await test.answerReads();
+      test.clock.advance(10);
+      await test.answerReads();
+      expect([handle.mayGrant(), nameIn(handle), test.drift]).toEqual([true, 'unreadable', []]);
+    },
+  );
+
   it('counts what differs by table, names the row without its values, repairs it and pushes the difference', async () => {
     const handle = await test.joined();
     test.streams.gateways.add('c0000000-0000-4000-8000-000000000001' as GatewayId);

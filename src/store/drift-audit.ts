@@ -133,7 +133,7 @@ export class DriftAudit {
     this.#current = audit;
     const now = this.with_.clock.now();
     this.#auditedAt.set(store, now);
-    store.beginResync(this.with_.unsettled(), now);
+    store.beginRead(this.with_.unsettled());
     try {
       const outcome = await this.#outcomeOf(audit);
       if (this.#current === audit) this.#end(audit, outcome);

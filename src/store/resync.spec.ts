@@ -372,6 +372,53 @@ describe('a resync (D14)', () => {
         expect(handle.mayGrant()).toBe(true);
       });
 
+      it('that cuts the row of a flow which moves on before the read under way is merged: the next one still asks for it', async () => {
+        const flow = hold(handle, recordOf('cut'));
+        test.db.run(row('cut'));
+        test.streamAll();
+        test.registry.resyncAll('slot lost', 'commits');
+        await turns();
+        expect(test.db.takeSnapshot()).toBe(true);
+        test.db.run((tx) => {
+          row('cut', null)(tx);
+          hidden(new Set([ACCOUNT]))(tx);
+        });
+        test.streamAll();
+        handle.flows.regrant(flow, { ...flow.grant, flowId: 'next' as FlowId });
+        test.db.answer();
+        await test.answerReads();
+        expect(test.streams.steps.at(-1)?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
+          { kind: 'flow', flowId: 'cut' },
+          { kind: 'gap' },
+        ]);
+      });
+
+      it('heard while a read fails: the next one waits for the rows on their way as well', async () => {
+        const flow = hold(handle, recordOf('former'));
+        test.db.run(row('former'));
+        test.db.run(row('on its way'));
+        test.streamAll();
+        handle.flows.regrant(flow, { ...flow.grant, flowId: 'on its way' as FlowId });
+        test.flush = async () => {
+          handle.flows.recorded(flow, { ...recordOf('on its way'), resourceId: flow.resourceId });
+        };
+        test.registry.resyncAll('the server was restarted', 'nothing');
+        await turns();
+        test.db.run((tx) => {
+          row('on its way', null)(tx);
+          hidden(new Set([ACCOUNT]))(tx);
+        });
+        test.streamAll();
+        test.db.fail(new Error('down'));
+        await turns();
+        test.clock.advance(10);
+        await test.answerReads();
+        expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toMatchObject([
+          { kind: 'flow', flowId: 'on its way' },
+          { kind: 'gap' },
+        ]);
+      });
+
       it('that never end: each is looked up, though no read is the last', async () => {
         const ids = ['first', 'second', 'third'];
         for (const id of ids) hold(handle, recordOf(id));
