@@ -607,6 +607,30 @@ describe('on servers of its own', () => {
       await database.drop();
     },
   );
+
+  it('ORD-6: what another process reads of a branch that is new to one that waits is owed to that one', async () => {
+    const proxy = await Proxy.to(use(0).url);
+    proxies.push(proxy);
+    await migrated();
+    await servers[1]?.make(database.name);
+    const other = await started({ options: { databaseUrl: withDatabase(servers[1]?.url ?? '', database.name) } });
+    const stream = await started({ options: { databaseUrl: proxy.urlOf(database) } });
+
+    proxy.redirect(servers[1]?.url ?? '');
+    proxy.cutOurSide();
+    await until(() => stream.log.events().includes('replication.slot-held'), 'the waiting');
+    await servers[1]?.sql(
+      database.name,
+      `INSERT INTO accounts (id) VALUES ('${ours.accountId}');
+       INSERT INTO groups (account_id, name) VALUES ('${ours.accountId}', 'heard by the other')`,
+    );
+    await until(() => groupNames(other).includes('heard by the other'), 'its commit');
+    await other.stop();
+    await until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'streaming');
+    expect(stream.sink.resyncs.at(-1)).toBe('another process has read the replication slot meanwhile');
+    await stream.stop();
+    await database.drop();
+  });
 });
 
 class OwnServer {
