@@ -3,7 +3,7 @@ import type { Clock, Random } from '../core/support/clock.js';
 
 /** Shorter hammers a server that is coming up; longer keeps revocations waiting after a blip. */
 const FIRST_MS = 100;
-const LONGEST_MS = 5_000;
+const LONGEST_MS = 1_000;
 
 export class BackOff {
   #failures = 0;
@@ -18,7 +18,7 @@ export class BackOff {
     return this.#failures;
   }
 
-  /** Resolves after between half and all of 0.1, 0.2, 0.4 … 5 s. One wait at a time. */
+  /** Resolves after between half and all of 0.1, 0.2, 0.4, 0.8, 1, 1 … s. One wait at a time. */
   wait(): Promise<void> {
     const longestMs = Math.min(LONGEST_MS, FIRST_MS * 2 ** Math.min(this.#failures, 16));
     this.#failures += 1;

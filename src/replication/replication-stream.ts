@@ -68,7 +68,7 @@ const CANNOT_CONNECT_NOW = '57P03';
  * - connecting: the server says who it is, then the publications are put right, then the slot, in this order. A slot made
  *   before its publication exists cannot decode what is written in between.
  * - streaming: left when the connection breaks, is silent, brings bytes that make no sense, or the publications change.
- * - waiting: 0.1 to 5 s with jitter; commits are neither lost nor late by more than that, since the slot keeps them.
+ * - waiting: 0.1 to 1 s with jitter; commits are neither lost nor late by more than that, since the slot keeps them.
  *
  * ORD-6: whenever commits may have passed us by (new slot, other server or branch, altered publication) every store is owed a
  * resync before the first new commit is handed on; done afterwards, a commit could be judged on rows that miss another.
