@@ -445,6 +445,24 @@ describe('a resync (D14)', () => {
         expect(handle.mayGrant()).toBe(false);
       });
 
+      it('that a read under way is not to pay, and another branch of history begins: the gap still begins before it', async () => {
+        hold(handle, recordOf('kept'));
+        test.db.run(row('kept'));
+        test.streamAll();
+        test.registry.resyncAll('the server was restarted', 'nothing');
+        await turns();
+        test.db.run(hidden(new Set([ACCOUNT])));
+        test.streamAll();
+        const heard = { upTo: test.streamedTo - 1n, at: test.clock.now() };
+        test.registry.resyncAll('failover', 'branch', { upTo: test.streamedTo + 5n, at: test.clock.now() + 5 });
+        for (let reads = 0; reads < 2; reads += 1) {
+          await test.answerReads();
+          test.clock.advance(10);
+        }
+        await test.answerReads();
+        expect(test.streams.steps[0]?.impacts.gateways.get(GATEWAY)?.cuts).toEqual([{ kind: 'gap', heard }]);
+      });
+
       it('that are very many: the history counts as gone for all', () => {
         const many = Array.from({ length: 101 }, (_, n) => `account ${n}` as AccountId);
         test.db.run(hidden(new Set(many)));

@@ -71,7 +71,7 @@ describe('a slot', () => {
   const GIVE = 'ALTER PUBLICATION portcullis_changes ADD TABLE groups';
   const ALTERED = 'replication slot: publication-altered';
   const isReplaced = (stream: StreamUnderTest) =>
-    until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'the new slot');
+    until(() => stream.log.events().filter((event) => event === 'replication.streaming').length > 1, 'the next stream');
 
   beforeEach(migrated);
   afterEach(async () => {
@@ -351,6 +351,30 @@ describe('a slot', () => {
     hold = undefined;
     release();
     await until(() => stream.replication.freshness.isFresh(), 'a heartbeat');
+    await insertGroup('after');
+    await stream.caughtUp();
+    expect(stream.log.events().filter((event) => event === 'replication.streaming')).toHaveLength(2);
+  });
+
+  it('ORD-6: is not missing because it was before the present connection', async () => {
+    let hold: Promise<void> | undefined;
+    let isAsked = false;
+    let release = (): void => undefined;
+    const stream = await started({
+      readSlot: async (real) => {
+        if (!hold) return real();
+        isAsked = true;
+        await hold;
+        return undefined;
+      },
+    });
+    hold = new Promise((resolve) => (release = resolve));
+    await until(() => isAsked, 'a look at the slot');
+    for (const pid of await backends()) await database.query('SELECT pg_terminate_backend($1)', [pid]);
+    await isReplaced(stream);
+    hold = undefined;
+    release();
+    await until(() => stream.replication.slotStatus()?.state === 'reserved', 'the next look');
     await insertGroup('after');
     await stream.caughtUp();
     expect(stream.log.events().filter((event) => event === 'replication.streaming')).toHaveLength(2);

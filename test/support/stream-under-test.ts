@@ -6,6 +6,7 @@ import type { Position } from '../../src/core/model/position.js';
 import type { ChangeLog, ChangeLogEntry } from '../../src/core/ports/change-log.js';
 import type { CommitSink, LastHeard, Lost } from '../../src/core/ports/commit-sink.js';
 import type { Metrics } from '../../src/core/ports/metrics.js';
+import type { SlotFacts } from '../../src/core/ports/slot-status.js';
 import type { Clock } from '../../src/core/support/clock.js';
 import type { LogFields, Logger } from '../../src/core/support/logger.js';
 import { type Database, openDatabase } from '../../src/db/open-database.js';
@@ -141,6 +142,7 @@ export interface StreamSetup {
   readonly ordinaryUrl?: string;
   /** @param real what is done without it */
   readonly reconcile?: (real: () => Promise<boolean>) => Promise<boolean>;
+  readonly readSlot?: (real: () => Promise<SlotFacts | undefined>) => Promise<SlotFacts | undefined>;
   readonly beforeGap?: () => Promise<void>;
   readonly keep?: (real: () => Promise<void>) => Promise<void>;
 }
@@ -180,7 +182,7 @@ export class StreamUnderTest {
         changeLog: setup.changeLog ?? this.memory,
         receipts: this.receipts,
         run: setup.run ?? ((sql, values) => runAt(url, sql, values)),
-        readSlot: () => onDatabase(url, (db) => slotState(db, this.slot)),
+        readSlot: () => (setup.readSlot ?? ((real) => real()))(() => onDatabase(url, (db) => slotState(db, this.slot))),
         reconcilePublications: () => (setup.reconcile ?? ((real) => real()))(() => reconcile(url)),
         slotPublications: {
           read: () => onDatabase(url, (db) => slotPublications(db, this.slot).read()),
